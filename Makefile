@@ -1,0 +1,57 @@
+# `make` lists the targets. Everything runs from .venv, which is made when envs/ or pyproject.toml changes.
+SHELL := /bin/bash
+CORES ?= $(shell nproc)
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Configuration for Snakemake: make paper CONFIG="device=cpu"
+CONFIG ?=
+
+.PHONY: help demo published paper test lint format image clean lock setup
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1 | /p' $(MAKEFILE_LIST) | column -t -s '|'
+
+demo: setup  ## the whole workflow on generated images: minutes on two CPU cores
+	@$(call build,demo)
+
+published: setup  ## the thesis's own figures: every table, figure and the PDF, without training
+	@$(call build,published)
+
+paper: setup  ## the thesis's seven runs, recomputed: needs a CUDA device (46.7 GPU-hours on the thesis's)
+	@$(call build,paper)
+
+test: setup lint  ## lint, unit tests, dry runs, the published build and the demo
+	@envs/tex.sh
+	@python -m pytest
+
+lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
+	@ruff check . && ruff format --check --quiet .
+	@mypy
+	@snakefmt --check --compact-diff Snakefile workflow
+	@snakemake --lint --config suite=demo > /dev/null
+
+format: setup  ## format the code
+	@ruff check --fix --quiet . ; ruff format --quiet . ; snakefmt --quiet Snakefile workflow
+
+clean:  ## remove results, data sets made here and caches; .venv stays
+	rm -rf results/*/ data/shapes .snakemake .ruff_cache .mypy_cache .hypothesis
+
+lock: setup  ## resolve envs/*.in into the lock files
+	@cd envs && for name in requirements uv; do \
+		../.venv/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--custom-compile-command 'make lock' $$name.in -o $$name.lock; \
+	done
+
+setup:
+	@cat envs/requirements.lock envs/uv.lock pyproject.toml | sha256sum --check --status .venv/ready 2> /dev/null \
+		|| PYTHON=$(PYTHON) envs/setup.sh
+
+# Without TeX everything but the PDF is built, and the last line says what is missing.
+define build
+if envs/tex.sh 2> /dev/null; then \
+	snakemake --cores $(CORES) --config suite=$(1) $(CONFIG) && echo "results/$(1)/report.pdf"; \
+else \
+	snakemake --cores $(CORES) --config suite=$(1) $(CONFIG) -- figures tables source && envs/tex.sh; \
+fi
+endef

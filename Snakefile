@@ -1,0 +1,37 @@
+# The whole workflow: data → spec → train → evaluate → summary → tables, figures → report.
+# What to run is one YAML file in workflow/suites/; how to run it is config/config.yaml.
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+rule paper:
+    input:
+        f"{RESULTS}/report.pdf",
+
+
+rule figures:
+    input:
+        products("figures", ".pdf", ".png"),
+
+
+rule tables:
+    input:
+        products("tables", ".csv", ".tex", ".md"),
+
+
+rule source:
+    input:
+        f"{RESULTS}/report.tex",
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/runs.smk"
+include: "workflow/rules/report.smk"
+
+
+onstart:
+    preflight(workflow.dag.needrun_jobs())

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Get TeX from envs/apt.txt where it is missing: as root, or with sudo that asks for no password. Otherwise say the command.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if command -v latexmk pdflatex bibtex >/dev/null 2>&1 && kpsewhich adjustbox.sty lmodern.sty algorithm2e.sty >/dev/null 2>&1; then
+    exit 0
+fi
+install() {
+    echo "tex: installing $(tr '\n' ' ' < envs/apt.txt)(about 200 MB)" >&2
+    "$@" apt-get update -qq
+    # shellcheck disable=SC2046
+    "$@" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(cat envs/apt.txt) >/dev/null
+}
+if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+    install
+elif command -v apt-get >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+    install sudo -n
+else
+    echo "tex: TeX is missing, so no PDF is built; run: sudo apt-get install -y --no-install-recommends $(tr '\n' ' ' < envs/apt.txt)" >&2
+    exit 1
+fi

@@ -1,0 +1,226 @@
+"""The command line: one verb a rule of the workflow.
+
+Every verb also works by hand; heavy libraries are imported by the verbs that need them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from crossres import __version__
+from crossres.schema import CrossresError
+
+
+def _import_thesis(args: argparse.Namespace) -> None:
+    from crossres import paths, thesis
+    from crossres.records import write_record
+    from crossres.spec import load_suite
+
+    for record in thesis.import_records(load_suite(paths.suite_file("published")), args.source):
+        path = paths.shipped_record(record.spec.suite, record.spec.run, record.spec.seed)
+        write_record(path, record)
+        print(f"{path}  {record.best.top1_pct:.2f} % at epoch {record.best.epoch} of {len(record.history)}")
+
+
+def _data(args: argparse.Namespace) -> None:
+    from crossres.data import prepare
+
+    print(f"{prepare(args.dataset, args.root, args.source)}: verified")
+
+
+def _weights(args: argparse.Namespace) -> None:
+    from crossres.models import fetch_weights
+
+    fetch_weights(args.model, args.source, args.output)
+    print(f"{args.output}: verified")
+
+
+def _spec(args: argparse.Namespace) -> None:
+    import json
+
+    from crossres.records import write_json
+    from crossres.spec import Spec
+
+    try:
+        document = json.loads(args.resolved)
+    except json.JSONDecodeError as error:
+        raise CrossresError(f"--resolved: not valid JSON ({error})") from None
+    write_json(args.output, Spec.parse(document, "--resolved").model_dump(mode="json"))
+
+
+def _train(args: argparse.Namespace) -> None:
+    from crossres.device import choose
+    from crossres.progress import Progress
+    from crossres.records import read_spec
+    from crossres.train import Trainer
+
+    spec = read_spec(args.spec)
+    device = choose(args.device, args.threads)
+    progress = Progress(f"{spec.run} seed {spec.seed}", spec.optimisation.epochs)
+    try:
+        Trainer(spec, args.data, args.spec.parent, device, args.teacher, args.weights).fit(progress)
+    finally:
+        progress.close()
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from crossres.device import choose
+    from crossres.evaluate import evaluate
+    from crossres.records import Training, read_json, read_spec, write_record
+
+    spec = read_spec(args.spec)
+    device = choose(args.device, args.threads)
+    path = args.spec.with_name("training.json")
+    training = Training.parse(read_json(path), str(path))
+    record = evaluate(spec, args.spec.parent, training, args.data, device)
+    write_record(args.output, record)
+    print(f"{spec.run} seed {spec.seed}: {record.best.top1_pct:.2f} % on {len(record.predictions or [])} test images")
+
+
+def _summary(args: argparse.Namespace) -> None:
+    from crossres.records import read_record, write_atomic
+    from crossres.summary import summarise
+
+    write_atomic(args.output, summarise(read_record(path) for path in args.records).to_csv(index=False))
+
+
+def _table(args: argparse.Namespace) -> None:
+    from crossres import tables
+    from crossres.summary import read_summary
+
+    tables.write(args.name, read_summary(args.summary), args.output_dir)
+
+
+def _figure(args: argparse.Namespace) -> None:
+    from crossres import figures
+    from crossres.records import read_record
+    from crossres.summary import read_summary
+
+    records = [read_record(path) for path in args.records]
+    stem = args.output_dir / args.name
+    figures.render(args.name, read_summary(args.summary), records, stem.with_suffix(".pdf"), stem.with_suffix(".png"))
+
+
+def _tex(args: argparse.Namespace) -> None:
+    from crossres import provenance, render
+    from crossres.records import read_record, write_atomic
+    from crossres.spec import load_suite
+    from crossres.summary import read_summary
+
+    build = render.BuildInfo(commit=args.commit or provenance.commit(), sources_sha256=provenance.sources_digest())
+    source = render.render_report(
+        load_suite(args.suite),
+        [read_record(path) for path in args.records],
+        read_summary(args.summary),
+        args.output.parent / "figures",
+        args.output.parent / "tables",
+        build,
+    )
+    write_atomic(args.output, source)
+
+
+def _pdf(args: argparse.Namespace) -> None:
+    from crossres import render
+
+    tex = args.source.read_text(encoding="utf-8")
+    for warning in render.build_pdf(tex, args.output, args.bibliography, args.source.parent / "figures"):
+        print(f"crossres: {warning}", file=sys.stderr)
+    print(f"{args.output}: built")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="crossres", description="Cross-resolution knowledge distillation, verb by verb.")
+    parser.add_argument("--version", action="version", version=f"crossres {__version__}")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    def verb(name: str, function: object, text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(function=function)
+        return added
+
+    def computes(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--spec", type=Path, required=True, metavar="FILE", help="resolved spec of the run")
+        added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
+        added.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"), help="where to compute")
+        added.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads; they change trained bits")
+
+    def reads_records(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--records", type=Path, nargs="+", required=True, metavar="FILE", help="records of the suite")
+
+    def reads_summary(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--summary", type=Path, required=True, metavar="FILE", help="the suite's summary.csv")
+
+    added = verb("import-thesis", _import_thesis, "turn the thesis's logs into the records of the suite `published`")
+    added.add_argument("--source", metavar="PATH", help="folder or archive with the logs; downloaded when not given")
+
+    added = verb("data", _data, "fetch, adopt or generate a data set, and verify it")
+    added.add_argument("dataset", choices=("cifar100", "shapes"))
+    added.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
+    added.add_argument("--source", metavar="PATH", help="folder or archive to adopt CIFAR-100 from")
+
+    added = verb("weights", _weights, "fetch or adopt a model's ImageNet weights, and verify them")
+    added.add_argument("model", metavar="LIBRARY/NAME")
+    added.add_argument("--source", type=Path, metavar="DIR", help="folder to adopt the file from")
+    added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    added = verb("spec", _spec, "write the resolved spec of one run and seed")
+    added.add_argument("--resolved", required=True, metavar="JSON", help="the spec, as the workflow resolved it")
+    added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    added = verb("train", _train, "train one run, from its last state if there is one")
+    computes(added)
+    added.add_argument("--teacher", type=Path, metavar="FILE", help="weights of the run's teacher")
+    added.add_argument("--weights", type=Path, metavar="FILE", help="ImageNet weights to start from")
+
+    added = verb("evaluate", _evaluate, "evaluate a trained run and write its record")
+    computes(added)
+    added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    added = verb("summary", _summary, "put the records of a suite into one table")
+    reads_records(added)
+    added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    for name, function, text in (
+        ("table", _table, "write one table as CSV, LaTeX and Markdown"),
+        ("figure", _figure, "draw one figure as PDF and PNG"),
+    ):
+        added = verb(name, function, text)
+        added.add_argument("name")
+        reads_summary(added)
+        if name == "figure":
+            reads_records(added)
+        added.add_argument("--output-dir", type=Path, required=True, metavar="DIR")
+
+    added = verb("tex", _tex, "fill the report's template; figures/ and tables/ stand beside the output")
+    reads_summary(added)
+    reads_records(added)
+    added.add_argument("--suite", type=Path, required=True, metavar="FILE", help="the suite's YAML file")
+    added.add_argument("--commit", metavar="SHA", help="commit to name in the report; asked of git when not given")
+    added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    added = verb("pdf", _pdf, "compile the report")
+    added.add_argument("--source", type=Path, required=True, metavar="FILE", help="report.tex")
+    added.add_argument("--bibliography", type=Path, required=True, metavar="FILE")
+    added.add_argument("--output", type=Path, required=True, metavar="FILE")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit status. A mistake the user can mend is one line on standard error."""
+    args = _parser().parse_args(words)
+    try:
+        args.function(args)
+    except CrossresError as error:
+        print(f"crossres: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("crossres: interrupted; run the same command again to go on from the last epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Which figures and tables exist, and which runs each needs, read without importing any of them.  Layer L0.
+
+A figure is one file under `figures/`, a table one under `tables/`. Its module-level `RUNS` names the runs it cannot do
+without; a suite gets every figure and table whose runs it has.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from crossres.spec import Suite
+
+PACKAGE = Path(__file__).parent
+KINDS = ("figures", "tables")
+
+
+def module_file(kind: str, name: str) -> Path:
+    """The file that draws a figure or builds a table."""
+    return PACKAGE / kind / f"{name}.py"
+
+
+def names(kind: str, suite: Suite | None = None) -> list[str]:
+    """Return the names of all figures or tables, or of those that a suite has the runs for."""
+    files = sorted(path.stem for path in (PACKAGE / kind).glob("*.py") if not path.stem.startswith("_"))
+    return [name for name in files if suite is None or set(constant(kind, name, "RUNS")) <= set(suite.runs)]
+
+
+def constant(kind: str, name: str, variable: str) -> tuple[str, ...]:
+    """Return a literal module-level constant of a figure's or table's file.
+
+    Raises:
+        LookupError: When the file does not define it.
+    """
+    for node in ast.parse(module_file(kind, name).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == variable for t in node.targets):
+            return ast.literal_eval(node.value)
+    raise LookupError(f"{kind}/{name}.py does not define {variable}")

@@ -1,0 +1,73 @@
+"""How to run: the workflow's configuration, checked.  Layer L0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from crossres.paths import SUITES, suite_file
+from crossres.schema import CrossresError, Strict, nearest
+from crossres.spec import Budget, Suite, load_suite
+
+
+class Config(Strict):
+    """The keys of `config/config.yaml`."""
+
+    suite: str = "paper"
+    """A suite of workflow/suites/, or the path of a suite file of your own."""
+    records: Literal["computed", "shipped"] | list[str] = "computed"
+    """Compute every run, none, or those listed."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """Where to compute."""
+    data_dir: Path = Path("data")
+    """Folder of the data sets."""
+    cifar100: Path | None = None
+    """Folder or archive to adopt CIFAR-100 from."""
+    weights_dir: Path | None = None
+    """Folder to adopt ImageNet weights from."""
+    budget: Budget | None = None
+    """A cut of the suite, to try it out."""
+
+
+def read_config(document: Mapping[str, Any]) -> Config:
+    """Check the configuration that Snakemake merged from files and command line.
+
+    Raises:
+        CrossresError: One line that names the key, and the nearest right one.
+    """
+    return Config.parse(dict(document), "config")
+
+
+def suite_path(config: Config) -> Path:
+    """Return the file of the suite that the configuration names.
+
+    Raises:
+        CrossresError: When there is no suite of that name, naming the nearest.
+    """
+    if config.suite.endswith((".yaml", ".yml")):
+        return Path(config.suite)
+    known = [path.stem for path in sorted(SUITES.glob("*.yaml"))]
+    if config.suite not in known:
+        raise CrossresError(f"config: suite: no suite '{config.suite}'{nearest(config.suite, known)}")
+    return suite_file(config.suite)
+
+
+def chosen_suite(config: Config) -> Suite:
+    """Load the suite that the configuration names.
+
+    Raises:
+        CrossresError: When it is not sound, or `records` lists a run that it does not have.
+    """
+    suite = load_suite(suite_path(config))
+    if isinstance(config.records, list):
+        for name in config.records:
+            suite.run(name)
+    return suite
+
+
+def is_computed(config: Config, suite: Suite, run: str) -> bool:
+    """Tell whether a run's record is computed, rather than given."""
+    if suite.records == "shipped" or config.records == "shipped":
+        return False
+    return config.records == "computed" or run in config.records

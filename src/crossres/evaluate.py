@@ -1,0 +1,164 @@
+"""Weights to test figures.  Layer L1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from crossres.augment import normalise
+from crossres.data import Split, load
+from crossres.models import build
+from crossres.records import Evaluation, Record, Training
+from crossres.schema import CrossresError
+from crossres.spec import Spec
+
+BATCH_SIZE = 500
+CALIBRATION_BINS = 15
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits of every image, in float32 and in evaluation mode.
+
+    Args:
+        network: The network; its mode is restored afterwards.
+        images: uint8 `[M, 3, S, S]`, on the network's device.
+
+    Returns:
+        float32 `[M, C]`.
+    """
+    was_training = network.training
+    network.eval()
+    logits = torch.cat([network(normalise(part).contiguous(memory_format=torch.channels_last)).float() for part in images.split(BATCH_SIZE)])
+    network.train(was_training)
+    return logits
+
+
+def measure(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
+    """Return the figures of one set of weights.
+
+    Top-1 and top-5 accuracy; `nll = −mean log p_label`; `brier = mean Σ_k (p_k − 1[k = label])²`; and the expected
+    calibration error `Σ_b n_b / M · |accuracy_b − confidence_b|` over 15 equal bins of confidence.
+
+    Args:
+        logits: `[M, C]`.
+        labels: `[M]`.
+        epoch: The epoch that the weights are from.
+
+    Returns:
+        Every figure over all M images.
+
+    Source of the calibration error: Guo et al., *On calibration of modern neural networks* (ICML 2017), equation 3.
+    """
+    logits, labels = logits.double().cpu(), labels.cpu()
+    classes = logits.shape[1]
+    probabilities = logits.softmax(1)
+    confidence, predicted = probabilities.max(1)
+    correct = predicted == labels
+    top5 = (logits.topk(min(5, classes), 1).indices == labels[:, None]).any(1)
+    one_hot = nn.functional.one_hot(labels, classes)
+    per_class = torch.bincount(labels[correct], minlength=classes) / torch.bincount(labels, minlength=classes)
+    return Evaluation(
+        epoch=epoch,
+        top1_pct=_percent(correct),
+        top5_pct=_percent(top5),
+        nll=nn.functional.cross_entropy(logits, labels).item(),
+        ece=_calibration_error(confidence, correct),
+        brier=(probabilities - one_hot).square().sum(1).mean().item(),
+        per_class_pct=[round(100 * share, 4) for share in per_class.nan_to_num().tolist()],
+    )
+
+
+def _percent(hits: Tensor) -> float:
+    return 100 * int(hits.sum()) / len(hits)
+
+
+def _calibration_error(confidence: Tensor, correct: Tensor) -> float:
+    bins = (confidence * CALIBRATION_BINS).ceil().long().clamp(1, CALIBRATION_BINS) - 1
+    gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64)
+    gaps.index_add_(0, bins, correct.double() - confidence)
+    return (gaps.abs().sum() / len(correct)).item()
+
+
+def read_weights(path: Path) -> tuple[Mapping[str, Tensor], dict[str, str]]:
+    """Read a weights file and what it says of itself (`spec` as JSON, `epoch`).
+
+    Raises:
+        CrossresError: When it is missing, cut short, or was not written by `train`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise CrossresError(f"{path}: no such file; its rule `train` has to run first") from None
+    except Exception as error:  # safetensors raises its own class, which is not public
+        raise CrossresError(f"{path}: not a whole weights file ({error}); delete it and run its rule again") from None
+    if not {"spec", "epoch"} <= metadata.keys():
+        raise CrossresError(f"{path}: weights that do not say which run they are of; train the run again")
+    return weights, metadata
+
+
+def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Spec, int]:
+    """Rebuild a trained network from its weights file alone.
+
+    Args:
+        path: A file that `train` wrote.
+        device: Where the network is to live.
+
+    Returns:
+        The network, its spec, and the epoch of its weights.
+
+    Raises:
+        CrossresError: When the file is not whole, or does not fit the architecture that it names.
+    """
+    weights, metadata = read_weights(path)
+    spec = Spec.model_validate_json(metadata["spec"])
+    network = build(spec.model.model_copy(update={"pretrained": False}), spec.dataset.classes, spec.seed)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CrossresError(f"{path}: does not fit {spec.model.name}: {str(error).splitlines()[-1].strip()}") from None
+    return network.to(device, memory_format=torch.channels_last), spec, int(metadata["epoch"])
+
+
+def evaluate(spec: Spec, run_dir: Path, training: Training, data_root: Path, device: torch.device) -> Record:
+    """Evaluate the selected and the last weights of a run on every test image, and assemble its record.
+
+    Args:
+        spec: The run.
+        run_dir: Folder with `weights.safetensors` and `last.safetensors`.
+        training: What training left.
+        data_root: Folder under which each data set has its own.
+        device: Where to compute.
+
+    Returns:
+        The record.
+
+    Raises:
+        CrossresError: When a file is missing or not whole, or the weights are of another spec.
+    """
+    test: Split = load(spec.dataset, spec.view, data_root, device).test
+    evaluations, predictions = [], []
+    for name in ("weights", "last"):
+        network, own_spec, epoch = load_network(run_dir / f"{name}.safetensors", device)
+        if own_spec != spec:
+            raise CrossresError(f"{run_dir / name}.safetensors: of another spec than {run_dir}/spec.json; train the run again")
+        logits = predict(network, test.images)
+        evaluations.append(measure(logits, test.labels, epoch))
+        predictions.append(logits.argmax(1).tolist())
+    return Record(
+        spec=spec,
+        history=training.history,
+        stopped_early=training.stopped_early,
+        best=evaluations[0],
+        last=evaluations[1],
+        predictions=predictions[0],
+        cost=training.cost,
+        provenance=training.provenance,
+    )

@@ -1,0 +1,44 @@
+"""The only speller of paths.  Layer L0.
+
+Every function takes names and returns a path relative to the project's root; with Snakemake wildcards as names
+(`"{run}"`) it returns the pattern of a rule.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RESULTS = Path("results")
+SHIPPED = Path("paper/records")
+SUITES = Path("workflow/suites")
+TEMPLATES = Path("paper")
+
+
+def suite_file(suite: str) -> Path:
+    """The definition of a suite."""
+    return SUITES / f"{suite}.yaml"
+
+
+def suite_dir(suite: str, truncated: bool = False) -> Path:
+    """The folder of a suite's results; a truncated suite has its own, so that a trial overwrites nothing."""
+    return RESULTS / (f"{suite}-truncated" if truncated else suite)
+
+
+def run_dir(results: Path, run: str, seed: int | str) -> Path:
+    """The folder of one run and seed."""
+    return results / run / f"seed{seed}"
+
+
+def shipped_record(suite: str, run: str, seed: int | str) -> Path:
+    """A record that is given, and that no rule outputs."""
+    return run_dir(SHIPPED / suite, run, seed).with_suffix(".json")
+
+
+def data_dir(root: Path, dataset: str) -> Path:
+    """The folder of a data set; `cifar-100-python/` or its like stands inside."""
+    return root / dataset
+
+
+def data_manifest(root: Path, dataset: str) -> Path:
+    """The list of a data set's files and digests, written once they are verified."""
+    return data_dir(root, dataset) / "manifest.json"

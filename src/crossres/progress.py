@@ -1,0 +1,67 @@
+"""How far a run is: a bar on a terminal, plain lines elsewhere.  Layer L1."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from tqdm import tqdm
+
+from crossres.records import Epoch
+
+SECONDS_BETWEEN_LINES = 30
+
+
+class Progress:
+    """Reports the steps and epochs of one run on standard error."""
+
+    def __init__(self, name: str, epochs: int, stream: TextIO | None = None) -> None:
+        """Start reporting.
+
+        Args:
+            name: The run and seed, put before every line.
+            epochs: Epochs of the schedule.
+            stream: Where to report; standard error when None.
+        """
+        self.name, self.epochs = name, epochs
+        self.stream = stream or sys.stderr
+        self.bar = tqdm(total=epochs, desc=name, unit="epoch", file=self.stream) if self.stream.isatty() else None
+        self.last_line = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+        if self.bar is not None:
+            self.bar.clear()
+        print(f"{self.name}: {text}", file=self.stream, flush=True)
+
+    def step(self, epoch: int, done: int, steps: int) -> None:
+        """Report that a step is done; a plain log hears of it now and then only, and never of the last."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"step {done}/{steps}", refresh=True)
+        elif done < steps and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
+            self.note(f"epoch {epoch}/{self.epochs}, step {done}/{steps}")
+
+    def epoch(self, entry: Epoch, images_per_s: float, epoch_s: float) -> None:
+        """Report that an epoch is done.
+
+        Args:
+            entry: Its figures.
+            images_per_s: Training images a second.
+            epoch_s: Mean seconds of an epoch so far, for the remaining time.
+        """
+        remaining = tqdm.format_interval((self.epochs - entry.epoch) * epoch_s)
+        figures = f"loss {entry.train_loss:.3f}, test {entry.test_accuracy_pct:.2f} %, {images_per_s:.0f} images/s"
+        bad = f", {entry.nonfinite_steps} steps not finite" if entry.nonfinite_steps else ""
+        self.last_line = time.monotonic()
+        if self.bar is not None:
+            self.bar.n = entry.epoch
+            self.bar.set_postfix_str(figures + bad)
+        else:
+            self.note(f"epoch {entry.epoch}/{self.epochs}, {figures}{bad}, {remaining} left")
+
+    def close(self) -> None:
+        """Finish the bar's line."""
+        if self.bar is not None:
+            self.bar.close()

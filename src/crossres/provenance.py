@@ -1,0 +1,85 @@
+"""What a run was computed with: code, versions, device, digests.  Layer L0: torch is used only where it is there."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crossres.records import Provenance
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGE = Path(__file__).parent
+# The modules that trained bits depend on; a record whose digest differs from today's was made by other code.
+TRAINING_SOURCES = ("augment", "data", "evaluate", "losses", "models", "shapes", "train")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "safetensors")
+
+
+def collect(
+    device: torch.device, precision: str, data_sha256: str, weights_sha256: str, teacher_sha256: str | None
+) -> Provenance:
+    """Return the provenance of a run that was computed by this process."""
+    versions = {"python": platform.python_version()}
+    versions.update({package: importlib.metadata.version(package) for package in PACKAGES})
+    if device.type == "cuda":
+        import torch
+
+        versions["cuda"] = str(torch.version.cuda)
+    return Provenance(
+        commit=commit(),
+        sources_sha256=sources_digest(),
+        data_sha256=data_sha256,
+        weights_sha256=weights_sha256,
+        teacher_sha256=teacher_sha256,
+        device=device_name(device),
+        precision=precision,
+        versions=versions,
+        image=os.environ.get("CROSSRES_IMAGE"),
+    )
+
+
+def commit() -> str | None:
+    """Return the commit of the project, with `+` when tracked files differ from it; None outside a repository."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("CROSSRES_COMMIT")  # a container may have no git; the workflow hands the commit in
+
+
+def sources_digest() -> str:
+    """Return the SHA-256 over the modules that trained bits depend on."""
+    content = b"".join((PACKAGE / f"{name}.py").read_bytes() for name in TRAINING_SOURCES)
+    return hashlib.sha256(content).hexdigest()
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the GPU, or of the processor."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Return the peak of the device's memory, or of this process's resident set on a CPU, in MiB."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

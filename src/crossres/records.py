@@ -1,0 +1,221 @@
+"""The record of one run and seed: all that the report needs of it.  Layer L0.
+
+A record is one JSON document, written once, at the end, atomically. Everything that depends on the clock or the machine
+stands under `cost` and `provenance`, so that the rest of two equal runs is equal to the bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pydantic import Field
+
+from crossres.schema import Count, CrossresError, Probability, Strict
+from crossres.spec import Spec
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class Epoch(Strict):
+    """One epoch of training. A figure that was not logged is null."""
+
+    epoch: Count
+    learning_rate: float
+    """Learning rate of the epoch."""
+    train_loss: float
+    """Mean total loss of the training batches."""
+    losses: dict[str, float] = {}
+    """Mean of each term of the loss, by name."""
+    test_loss: float
+    """Cross entropy on the test images, without label smoothing where computed here."""
+    test_accuracy_pct: float
+    validation_accuracy_pct: float | None = None
+    grad_norm: float | None = None
+    """Mean global norm of the gradients before clipping."""
+    clipped_share: Probability | None = None
+    """Share of the steps whose gradients were clipped."""
+    nonfinite_steps: int | None = None
+    """Steps whose loss or gradient was not finite."""
+    overflow_steps: int | None = None
+    """Steps that the loss scaler of fp16 skipped while it searched for its scale."""
+
+
+class Evaluation(Strict):
+    """The test figures of one set of weights."""
+
+    epoch: Count
+    top1_pct: float
+    top5_pct: float | None = None
+    nll: float | None = None
+    """Mean cross entropy, without label smoothing."""
+    ece: float | None = None
+    """Expected calibration error, 15 equal bins of confidence."""
+    brier: float | None = None
+    """Mean squared distance of the probabilities from the one-hot label, summed over classes."""
+    per_class_pct: list[float] | None = None
+
+
+class Cost(Strict):
+    """What the run took."""
+
+    parameters: Count
+    """Parameters of the run's own network."""
+    gmacs: float | None = None
+    """Multiply-accumulates of a forward pass of one image, in units of 10⁹."""
+    train_minutes: float
+    """Wall-clock minutes of training, evaluation of each epoch included, over all resumptions."""
+    images_per_s: float | None = None
+    """Training images a second, steps only."""
+    peak_memory_mib: float | None = None
+    """Peak of the device's memory, or of the process's resident set on a CPU."""
+    resumptions: int | None = None
+    epoch_s: list[float] = []
+    """Wall-clock seconds of each epoch."""
+
+
+class SourceFile(Strict):
+    path: str
+    sha256: str
+
+
+class Source(Strict):
+    """Where figures that were not computed here come from."""
+
+    repository: str
+    commit: str
+    files: list[SourceFile]
+
+
+class Provenance(Strict):
+    """What the figures were computed with. A published record has only its source."""
+
+    source: Source | None = None
+    commit: str | None = None
+    """Commit of this project, with `+` when the tree had changes."""
+    sources_sha256: str | None = None
+    """Digest of the modules that training depends on."""
+    data_sha256: str | None = None
+    weights_sha256: str | None = None
+    teacher_sha256: str | None = None
+    device: str
+    precision: str | None = None
+    """The precision that was really computed in."""
+    versions: dict[str, str] = {}
+    image: str | None = None
+    """Container image, when there was one."""
+
+
+class Training(Strict):
+    """What training leaves for the evaluation, besides the weights."""
+
+    history: list[Epoch]
+    stopped_early: bool
+    cost: Cost
+    provenance: Provenance
+
+
+class Record(Strict):
+    """One run and seed."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    spec: Spec
+    history: list[Epoch] = Field(min_length=1)
+    stopped_early: bool
+    best: Evaluation
+    """The selected weights: what the run reports."""
+    last: Evaluation
+    """The weights of the last epoch."""
+    predictions: list[int] | None = None
+    """Predicted class of every test image with the selected weights."""
+    cost: Cost
+    provenance: Provenance
+
+    @property
+    def name(self) -> str:
+        return self.spec.run
+
+
+def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None]) -> None:
+    """Write a file so that a reader sees the old one or the new one, whatever happens in between.
+
+    Args:
+        path: The file; its folder is made.
+        content: What to write, or a function that writes it.
+
+    Raises:
+        CrossresError: When it cannot be written; the old file is then untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "wb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        part.unlink(missing_ok=True)
+        raise CrossresError(f"{path}: could not be written ({error}); the old file is untouched") from error
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a document as JSON, one line a list element at most, atomically."""
+    write_atomic(path, dump_json(document) + "\n")
+
+
+def dump_json(document: Any, indent: str = "") -> str:
+    """Return readable JSON: mappings indented, lists of mappings one a line, other lists on one line."""
+    if isinstance(document, dict) and document and indent.count(" ") < 4:
+        deeper = indent + "  "
+        rows = (f"{deeper}{json.dumps(key)}: {dump_json(value, deeper)}" for key, value in document.items())
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(document, list) and document and isinstance(document[0], dict):
+        rows = (f"{indent}  {json.dumps(row, ensure_ascii=False, allow_nan=False)}" for row in document)
+        return "[\n" + ",\n".join(rows) + f"\n{indent}]"
+    return json.dumps(document, ensure_ascii=False, allow_nan=False)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        CrossresError: When it is missing or is not whole.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CrossresError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CrossresError(f"{path}: not valid JSON ({error}); delete it and run its rule again") from None
+
+
+def read_spec(path: Path) -> Spec:
+    """Read a resolved spec."""
+    return Spec.parse(read_json(path), str(path))
+
+
+def read_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        CrossresError: When it is missing, cut short, of another schema version, or not a record.
+    """
+    document = read_json(path)
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise CrossresError(f"{path}: schema version {version}, this project reads {SCHEMA_VERSION}")
+    return Record.parse(document, str(path))
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record, atomically."""
+    document = record.model_dump(mode="json")
+    document["history"] = [epoch.model_dump(mode="json", exclude_defaults=True) for epoch in record.history]
+    write_json(path, document)

@@ -1,0 +1,321 @@
+"""What to run: suites, runs and the resolved spec of one run and seed.  Layer L0.
+
+A suite file holds the science; `load_suite` checks it, `Suite.resolve` turns one of its entries into a self-contained
+`Spec`, and the JSON of that spec is the unit of change of the workflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from crossres.losses import Objective
+from crossres.schema import Count, CrossresError, NonNegative, Positive, Probability, Strict, nearest
+
+DatasetName = Literal["cifar100", "shapes"]
+CLASSES: dict[str, int] = {"cifar100": 100, "shapes": 20}
+
+
+class Dataset(Strict):
+    """The images of a run."""
+
+    name: DatasetName
+    """Which set: the official CIFAR-100, or the generated one in the same format."""
+    train_images: Count | None = None
+    """Training images, class by class in file order; all when absent."""
+    test_images: Count | None = None
+    """Test images, chosen the same way; all when absent."""
+    validation_images: int = Field(default=0, ge=0)
+    """Training images held out, stratified by class, for `select: best_on_validation`."""
+
+    @property
+    def classes(self) -> int:
+        return CLASSES[self.name]
+
+
+class Model(Strict):
+    """An architecture by name."""
+
+    name: str
+    """`torchvision/NAME`, `timm/NAME` or `crossres/NAME`."""
+    pretrained: bool = False
+    """Start from ImageNet weights."""
+
+
+class View(Strict):
+    """How a network sees an image of the data set."""
+
+    resolution_px: Count = 32
+    """Side of the square image."""
+    kind: Literal["native", "resized", "upsampled"] = "native"
+    """`native`: as stored. `resized`: the stored image is resized (bilinear, antialiased) before it is augmented.
+    `upsampled`: the augmented, normalised and mixed image is upsampled (bilinear, corners not aligned)."""
+
+
+class Augmentation(Strict):
+    """The augmentation stream, in its order: crop, flip, AutoAugment, normalise, erase, mix."""
+
+    crop_padding_px: int = Field(default=4, ge=0)
+    """Zero padding before the random crop back to the view's side."""
+    flip_prob: Probability = 0.5
+    """Probability of a horizontal flip."""
+    auto_augment: Literal["none", "cifar10"] = "none"
+    """AutoAugment policy (torchvision has none of CIFAR-100's own)."""
+    erase_prob: Probability = 0.0
+    """Probability of RandomErasing, on the normalised image, with value 0."""
+    erase_scale: tuple[Positive, Positive] = (0.02, 0.2)
+    """Range of the erased share of the area."""
+    erase_ratio: tuple[Positive, Positive] = (0.3, 3.3)
+    """Range of the erased box's aspect ratio."""
+    mix_prob: Probability = 1.0
+    """Share of the training batches that are mixed at all."""
+    cutmix_share: Probability = 0.5
+    """Share of the mixed batches that are CutMix; the others are Mixup."""
+    mixup_alpha: Positive = 0.8
+    """Lambda of Mixup ~ Beta(mixup_alpha, mixup_alpha)."""
+    cutmix_alpha: Positive = 1.0
+    """Lambda of CutMix ~ Beta(cutmix_alpha, cutmix_alpha), then recomputed from the clipped box."""
+
+
+class Optimisation(Strict):
+    """How the weights are found, and which are kept."""
+
+    epochs: Count
+    """Epochs of the schedule."""
+    batch_size: Count = 128
+    """Images a step; an incomplete last batch is dropped."""
+    learning_rate: Positive = 1e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: NonNegative = 0.05
+    """Decoupled weight decay of AdamW."""
+    decay_matrices_only: bool = False
+    """Exempt biases and normalisation parameters from weight decay."""
+    warmup_epochs: int = Field(default=5, ge=0)
+    """Linear warm-up, one step an epoch; then cosine annealing to zero over the remaining epochs."""
+    patience_epochs: Count | None = 30
+    """Stop after this many epochs without a better selection accuracy; never when null."""
+    grad_clip_norm: Positive | None = 1.0
+    """Global norm that gradients are clipped to after unscaling."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp16"
+    """Autocast type on a CUDA device (fp16 with loss scaling); a CPU always computes in fp32."""
+    select: Literal["best_on_test", "best_on_validation", "last"] = "best_on_test"
+    """Which epoch's weights are the result."""
+    nonfinite: Literal["stop", "skip", "thesis_fallback"] = "stop"
+    """On a non-finite loss or gradient: stop with a message; skip the step and count it; or fall back to cross
+    entropy alone, as the thesis silently did, and count it."""
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Optimisation:
+        if self.warmup_epochs >= self.epochs > 1:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}")
+        return self
+
+
+class Run(Strict):
+    """One entry of a suite: everything but the data set and the seed."""
+
+    thesis_id: str | None = None
+    """Name of the thesis's run that this one repeats."""
+    model: Model
+    view: View = View()
+    """How this run's own network sees the images."""
+    teacher: str | None = None
+    """Run whose selected weights teach this one; none for a teacher or a student alone."""
+    teacher_view: View | None = None
+    """How the teacher sees this run's mixed batch."""
+    teacher_seed: int | None = None
+    """Seed of the teacher's run; the same as this run's when absent."""
+    seeds: tuple[int, ...] | None = None
+    """Seeds of this run; the suite's when absent."""
+    augmentation: Augmentation = Augmentation()
+    objective: Objective
+    optimisation: Optimisation
+
+    @model_validator(mode="after")
+    def _teacher_is_consistent(self) -> Run:
+        if self.objective.needs_teacher != (self.teacher is not None):
+            need = "needs a teacher" if self.objective.needs_teacher else "has no use for a teacher"
+            raise ValueError(f"objective {self.objective.method} {need}")
+        if self.teacher is not None and self.teacher_view is None:
+            raise ValueError("teacher_view: missing; say how the teacher sees the batch")
+        if self.view.kind == "upsampled":
+            raise ValueError("view.kind: 'upsampled' is a teacher_view; a run's own view is native or resized")
+        return self
+
+
+class Budget(Strict):
+    """A cut of any suite, to try it out; its records and its report are stamped as truncated."""
+
+    train_images: Count | None = None
+    test_images: Count | None = None
+    epochs: Count | None = None
+    pretrained: bool | None = None
+
+
+class Spec(Strict):
+    """One run and seed, resolved: what `train` and `evaluate` are a function of, besides data and teacher."""
+
+    suite: str
+    run: str
+    seed: int
+    thesis_id: str | None
+    dataset: Dataset
+    model: Model
+    view: View
+    teacher: str | None
+    teacher_seed: int | None
+    teacher_view: View | None
+    augmentation: Augmentation
+    objective: Objective
+    optimisation: Optimisation
+    budget: Budget | None = None
+    """The budget that cut this run, when it did."""
+
+    @property
+    def role(self) -> Literal["teacher", "student"]:
+        return "student" if self.teacher else "teacher"
+
+    @model_validator(mode="after")
+    def _has_a_step(self) -> Spec:
+        images = self.dataset.train_images
+        if images is not None and self.optimisation.batch_size > images - self.dataset.validation_images:
+            raise ValueError(
+                f"batch_size {self.optimisation.batch_size} exceeds the {images} training images: "
+                "the incomplete batch is dropped, so no step would be taken"
+            )
+        wants_validation = self.optimisation.select == "best_on_validation"
+        if wants_validation and not self.dataset.validation_images:
+            raise ValueError("select best_on_validation needs dataset.validation_images above 0")
+        return self
+
+
+class Suite(Strict):
+    """A named set of runs with shared settings."""
+
+    suite: str
+    """Name of the suite, and of its folder under results/."""
+    title: str
+    """One line for the report's first page."""
+    notice: str | None = None
+    """What a reader must know before any figure, in a box on the report's first page."""
+    records: Literal["computed", "shipped"] = "computed"
+    """`shipped`: the records are given and no rule can compute them."""
+    device: Literal["any", "cuda"] = "any"
+    """What training needs."""
+    dataset: Dataset
+    seeds: tuple[int, ...] = (42,)
+    runs: dict[str, Run]
+
+    @model_validator(mode="after")
+    def _teachers_exist(self) -> Suite:
+        for name, run in self.runs.items():
+            if run.teacher is not None and run.teacher not in self.runs:
+                raise ValueError(f"runs.{name}.teacher: no run '{run.teacher}'{nearest(run.teacher, self.runs)}")
+            if run.teacher is not None and self.runs[run.teacher].teacher is not None:
+                raise ValueError(f"runs.{name}.teacher: '{run.teacher}' is itself a student")
+        return self
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """Return the seeds that a run is computed with."""
+        return self.run(name).seeds or self.seeds
+
+    def run(self, name: str) -> Run:
+        """Return a run by name.
+
+        Raises:
+            CrossresError: When there is none, naming the nearest.
+        """
+        if name not in self.runs:
+            raise CrossresError(f"suite {self.suite} has no run '{name}'{nearest(name, self.runs)}")
+        return self.runs[name]
+
+    def resolve(self, name: str, seed: int, budget: Budget | None = None) -> Spec:
+        """Return the self-contained spec of one run and seed, cut by a budget if one is given."""
+        run = self.run(name)
+        cut = (budget or Budget()).model_dump(exclude_none=True)
+        sizes = {key: cut[key] for key in ("train_images", "test_images") if key in cut}
+        dataset = self.dataset.model_copy(update=sizes)
+        model, optimisation = run.model, run.optimisation
+        if "pretrained" in cut:
+            model = model.model_copy(update={"pretrained": cut["pretrained"]})
+        if "epochs" in cut:
+            warmup = min(optimisation.warmup_epochs, cut["epochs"] - 1)
+            optimisation = optimisation.model_copy(update={"epochs": cut["epochs"], "warmup_epochs": warmup})
+        teacher_seed = None if run.teacher is None else (seed if run.teacher_seed is None else run.teacher_seed)
+        document = {
+            **run.model_dump(exclude={"seeds", "model", "optimisation", "teacher_seed"}),
+            **{"suite": self.suite, "run": name, "seed": seed, "teacher_seed": teacher_seed},
+            **{"dataset": dataset.model_dump(), "model": model.model_dump(), "budget": cut or None},
+            **{"optimisation": optimisation.model_dump()},
+        }
+        return Spec.parse(document, f"suite {self.suite}, run {name}")
+
+    def jobs(self) -> list[tuple[str, int]]:
+        """Return every (run, seed) of the suite, in the file's order."""
+        return [(name, seed) for name in self.runs for seed in self.seeds_of(name)]
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two nested mappings; the second wins, and a change of `method` starts its objective afresh."""
+    if "method" in over and base.get("method") not in (None, over["method"]):
+        return dict(over)
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        CrossresError: When the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CrossresError(f"{path}: no such file") from None
+    except yaml.YAMLError as error:
+        raise CrossresError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise CrossresError(f"{path}: expected a mapping of keys")
+    return document
+
+
+def load_suite(path: Path) -> Suite:
+    """Read and check a suite file.
+
+    `extends: FILE` starts from another suite beside it. Under `presets` stand partial runs; a run's `use: [names]`
+    merges them in order, and the run's own keys come last.
+
+    Args:
+        path: The suite's YAML file.
+
+    Returns:
+        The suite, with every run complete.
+
+    Raises:
+        CrossresError: One line that names the key and the mend.
+    """
+    document = _extended(path)
+    presets = document.pop("presets", {})
+    runs = {}
+    for name, entry in document.get("runs", {}).items():
+        entry = dict(entry or {})
+        for preset in reversed(entry.pop("use", [])):
+            if preset not in presets:
+                raise CrossresError(f"{path}: runs.{name}.use: no preset '{preset}'{nearest(preset, presets)}")
+            entry = merge(presets[preset], entry)
+        runs[name] = entry
+    return Suite.parse({**document, "runs": runs}, str(path))
+
+
+def _extended(path: Path) -> dict[str, Any]:
+    document = read_yaml(path)
+    parent = document.pop("extends", None)
+    return document if parent is None else merge(_extended(path.parent / parent), document)

@@ -1,0 +1,236 @@
+"""Tables: one file a table, `build(summary)` and the columns it is printed with.  Layer L2.
+
+To add a table, write one file here with `RUNS`, `SECTION`, `ORDER`, `CAPTION`, `COLUMNS` and `build`; the workflow
+and the report find it by its name. Each is written as CSV, LaTeX and Markdown, and all three print the same digits.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from scipy import stats
+from tabulate import tabulate
+
+from crossres.records import write_atomic
+from crossres.schema import CrossresError
+
+LATEX_SYMBOLS = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "`": r"\textasciigrave{}",
+    '"': r"\textquotedbl{}",
+    "|": r"\textbar{}",
+    "\u00a0": "~",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "λ": r"$\lambda$",
+    "→": r"$\rightarrow$",
+    "−": r"$-$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "·": r"$\cdot$",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+    "…": r"\dots{}",
+    "’": r"'",
+}
+MISSING = "—"
+TEXT_COLUMNS = ("suite", "run", "thesis_id", "role", "model", "method", "recipe", "resolution", "teacher", "select")
+"""Columns of the summary that are text, also where a CSV reader took them for numbers."""
+SPREAD_UNITS = ("pct", "minutes")
+"""Units of the columns that get a half-width."""
+
+
+class Latex(str):
+    """Text that is LaTeX already and must not be escaped again."""
+
+
+class Column(NamedTuple):
+    """How one column of a table is printed."""
+
+    key: str
+    """Name in the data frame and in the CSV file."""
+    latex: str
+    """Header in LaTeX; `\\\\` breaks the line."""
+    markdown: str
+    digits: int | None = None
+    """Decimals of a number; None for text."""
+    spread: str | None = None
+    """Column with the half-width printed after the number, where there is one."""
+    mono: bool = False
+    """Set in a typewriter face."""
+
+
+def escape(text: object) -> Latex:
+    """Escape text so that LaTeX prints it character by character; `Latex` passes as it is."""
+    if isinstance(text, Latex):
+        return text
+    escaped = "".join(LATEX_SYMBOLS.get(char) or _plain(char) for char in re.sub(r"[ \t\r\n]+", " ", str(text)))
+    for pair in ("--", "''", ",,"):  # ligatures of T1 fonts
+        while pair in escaped:
+            escaped = escaped.replace(pair, f"{pair[0]}{{}}{pair[1]}")
+    return Latex(escaped)
+
+
+def _plain(char: str) -> str:
+    # Latin-1 and Latin Extended-A are what T1 fonts and inputenc can set; anything else is named, so that LaTeX runs.
+    return char if 32 <= ord(char) < 0x180 and char.isprintable() else f"\\texttt{{U+{ord(char):04X}}}"
+
+
+def half_width(values: Iterable[float], level: float = 0.95) -> float:
+    """Return the half-width of the t interval of a mean; NaN below two values.
+
+    Args:
+        values: One value a seed.
+        level: Coverage.
+    """
+    series = pd.Series(list(values), dtype=float).dropna()
+    if len(series) < 2:
+        return math.nan
+    return float(stats.t.ppf((1 + level) / 2, len(series) - 1) * series.std(ddof=1) / math.sqrt(len(series)))
+
+
+def per_run(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a run, in the summary's order: means over seeds, `seeds` and half-widths of 95 % t intervals.
+
+    `X_pct` and `train_minutes` get their half-width in `X_ci95_pct` and `train_ci95_minutes`, NaN for one seed. A flag
+    such as `stopped_early` is the share of the seeds it holds for; text must be the same for all of them.
+
+    Args:
+        summary: The table of `crossres.summary.summarise`.
+    """
+    rows = []
+    for _, group in summary.groupby("run", sort=False):
+        row: dict[str, Any] = {"seeds": len(group)}
+        for name in summary.columns.drop("seed"):
+            if name in TEXT_COLUMNS:
+                first = group[name].iloc[0]
+                row[name] = None if pd.isna(first) else str(first)
+                continue
+            numbers = pd.to_numeric(group[name]).astype(float)
+            row[name] = numbers.mean()
+            stem, _, unit = str(name).rpartition("_")
+            if unit in SPREAD_UNITS:
+                row[f"{stem}_ci95_{unit}"] = half_width(numbers)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def roles(summary: pd.DataFrame) -> pd.Series:
+    """Return each run's part, by run: `teacher` of another, `student` of one, or `alone` with the labels.
+
+    Args:
+        summary: The table of `crossres.summary.summarise`, or of `per_run`.
+    """
+    runs = summary.drop_duplicates("run").set_index("run")["teacher"]
+    part = pd.Series("alone", index=runs.index).mask(runs.index.isin(runs.dropna()), "teacher")
+    return part.mask(runs.notna(), "student")
+
+
+def write(name: str, summary: pd.DataFrame, directory: Path) -> list[Path]:
+    """Build a table and write it as `NAME.csv`, `NAME.tex` and `NAME.md`, each atomically.
+
+    Args:
+        name: A file of this folder.
+        summary: The table of `crossres.summary.summarise`.
+        directory: Where the files go.
+
+    Returns:
+        The three files.
+
+    Raises:
+        CrossresError: When there is no such table.
+    """
+    frame, columns = load(name, summary)
+    texts = {"csv": to_csv(frame, columns), "tex": to_latex(frame, columns), "md": to_markdown(frame, columns)}
+    files = [directory / f"{name}.{suffix}" for suffix in texts]
+    for file, text in zip(files, texts.values(), strict=True):
+        write_atomic(file, text)
+    return files
+
+
+def load(name: str, summary: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Column, ...]]:
+    """Build a table by name and return it with the columns to print: those that hold anything."""
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError:
+        raise CrossresError(f"there is no table '{name}': {Path(__file__).parent / name}.py does not exist") from None
+    frame = module.build(summary)
+    return frame, tuple(column for column in module.COLUMNS if frame[column.key].notna().any())
+
+
+def cell(value: object, digits: int | None) -> str:
+    """Print one value: a number with fixed decimals, text as it is, nothing for what is missing."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value) if digits is None else f"{float(value):.{digits}f}"  # type: ignore[arg-type]
+
+
+def to_csv(frame: pd.DataFrame, columns: Sequence[Column]) -> str:
+    """Return a table as CSV, its numbers as printed and each half-width in a column of its own."""
+    keys = [(column.key, column.digits) for column in columns]
+    for column in columns:
+        if column.spread and frame[column.spread].notna().any():
+            keys.insert([key for key, _ in keys].index(column.key) + 1, (column.spread, column.digits))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([key for key, _ in keys])
+    for row in frame.to_dict("records"):
+        writer.writerow([cell(row[key], digits) for key, digits in keys])
+    return out.getvalue()
+
+
+def to_latex(frame: pd.DataFrame, columns: Sequence[Column]) -> str:
+    """Return a table as a booktabs `tabular`: text left, numbers right."""
+    heads = [column.latex for column in columns]
+    heads = [
+        f"\\shortstack[{'l' if column.digits is None else 'r'}]{{{head}}}" if r"\\" in head else head
+        for head, column in zip(heads, columns, strict=True)
+    ]
+    lines = [" & ".join(_latex_cell(row, column) for column in columns) for row in frame.to_dict("records")]
+    alignment = "".join("l" if column.digits is None else "r" for column in columns)
+    body = [" & ".join(heads) + r" \\", r"\midrule", *(f"{line} \\\\" for line in lines)]
+    head = [rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", r"\toprule"]
+    return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def to_markdown(frame: pd.DataFrame, columns: Sequence[Column]) -> str:
+    """Return a table in Markdown's pipe form."""
+    rows = [
+        [_joined(row, column, " ± ").replace("|", "\\|") or MISSING for column in columns]
+        for row in frame.to_dict("records")
+    ]
+    align = ["left" if column.digits is None else "right" for column in columns]
+    heads = [column.markdown for column in columns]
+    return tabulate(rows, heads, tablefmt="pipe", colalign=align, disable_numparse=True) + "\n"
+
+
+def _latex_cell(row: dict[Any, Any], column: Column) -> str:
+    text = escape(_joined(row, column, " ± ") or MISSING)
+    return f"\\texttt{{{text}}}" if column.mono else text
+
+
+def _joined(row: dict[Any, Any], column: Column, plus_minus: str) -> str:
+    text = cell(row[column.key], column.digits)
+    spread = cell(row[column.spread], column.digits) if column.spread else ""
+    return text + plus_minus + spread if text and spread else text

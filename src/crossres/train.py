@@ -1,0 +1,373 @@
+"""One training loop for teachers and students.  Layer L1.
+
+A run is a function of its spec, its data and its teacher. Every epoch ends with its whole state on disk, so that whatever
+kills the process costs one epoch at most; on a CPU the resumed run equals the uninterrupted one bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from crossres import provenance
+from crossres.augment import MixedBatch, Stream, upsample
+from crossres.data import Images, Split, load
+from crossres.evaluate import load_network, predict
+from crossres.models import build, gmacs, parameter_count
+from crossres.progress import Progress
+from crossres.records import Cost, Epoch, Training, write_atomic, write_json
+from crossres.schema import CrossresError, canonical_json
+from crossres.spec import Optimisation, Spec, View
+
+
+def learning_rate(optimisation: Optimisation, epoch: int) -> float:
+    """Return the learning rate of an epoch: linear warm-up, then cosine annealing to zero.
+
+    With W warm-up epochs of E and the peak rate r: `r · e / W` for `e ≤ W`, then `r / 2 · (1 + cos(π (e − W − 1) / (E − W)))`.
+
+    Args:
+        optimisation: The schedule.
+        epoch: The epoch, from 1.
+
+    Returns:
+        The rate used throughout the epoch.
+
+    Source of the annealing: Loshchilov and Hutter, *SGDR* (ICLR 2017), equation 5.
+    """
+    warmup = optimisation.warmup_epochs
+    if epoch <= warmup:
+        return optimisation.learning_rate * epoch / warmup
+    progress = (epoch - warmup - 1) / (optimisation.epochs - warmup)
+    return optimisation.learning_rate / 2 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass
+class Tally:
+    """What one epoch adds up, weighted by steps."""
+
+    steps: int = 0
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    grad_norm: float = 0.0
+    clipped: int = 0
+    nonfinite: int = 0
+    overflow: int = 0
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Add the terms of one step, on the device."""
+        for name, term in terms.items():
+            self.terms[name] = self.terms.get(name, 0) + term.detach().double()
+        self.steps += 1
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each term; NaN where no step was taken."""
+        return {name: float(total) / max(self.steps, 1) for name, total in self.terms.items()}
+
+
+@dataclass
+class Progressed:
+    """The part of a run's state that is not tensors of the network or the optimiser."""
+
+    history: list[Epoch] = field(default_factory=list)
+    best_epoch: int = 0
+    best_accuracy_pct: float = -1.0
+    seconds: float = 0.0
+    step_seconds: float = 0.0
+    epoch_s: list[float] = field(default_factory=list)
+    resumptions: int = 0
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+
+class Trainer:
+    """A run in training: its network, teacher, data stream, optimiser and state."""
+
+    def __init__(
+        self, spec: Spec, data_root: Path, run_dir: Path, device: torch.device, teacher: Path | None, weights: Path | None
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            spec: The run.
+            data_root: Folder under which each data set has its own.
+            run_dir: Folder of the run's outputs; the state stands beside them.
+            device: Where to compute.
+            teacher: Weights file of the teacher; None for a run without one.
+            weights: ImageNet weights of the run's own network, where it starts from them.
+
+        Raises:
+            CrossresError: When something that the spec needs is missing or does not fit.
+        """
+        self.spec, self.run_dir, self.device = spec, run_dir, device
+        self.precision = spec.optimisation.precision if device.type == "cuda" else "fp32"
+        self.images: Images = load(spec.dataset, spec.view, data_root, device)
+        self.stream = Stream(
+            spec.augmentation, self.images.train.images, self.images.train.labels, spec.seed, spec.optimisation.batch_size
+        )
+        self.network = build(spec.model, spec.dataset.classes, spec.seed, weights)
+        self.network.to(device, memory_format=torch.channels_last).train()
+        self.teacher, self.teacher_sha256 = self._load_teacher(teacher)
+        self.optimiser = _adamw(self.network, spec.optimisation)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        self.progressed = Progressed()
+        key = canonical_json([spec.digest(), self.images.digest, self.teacher_sha256, self.precision])
+        self.state_dir = run_dir / "state" / hashlib.sha256(key.encode()).hexdigest()[:12]
+
+    def _load_teacher(self, path: Path | None) -> tuple[nn.Module | None, str | None]:
+        if self.spec.teacher is None:
+            return None, None
+        if path is None:
+            raise CrossresError(f"run {self.spec.run}: give the weights of its teacher {self.spec.teacher} with --teacher")
+        teacher, own, _ = load_network(path, self.device)
+        if (own.run, own.seed) != (self.spec.teacher, self.spec.teacher_seed):
+            wanted = f"{self.spec.teacher} seed {self.spec.teacher_seed}"
+            raise CrossresError(f"{path}: weights of {own.run} seed {own.seed}, but the spec names {wanted}")
+        with open(path, "rb") as file:
+            return teacher.eval().requires_grad_(False), hashlib.file_digest(file, "sha256").hexdigest()
+
+    def fit(self, progress: Progress) -> Training:
+        """Train to the end, from the last state if there is one, and write the weights.
+
+        Args:
+            progress: Where to report.
+
+        Returns:
+            History, cost and provenance; `weights.safetensors` and `last.safetensors` are then in the run's folder.
+
+        Raises:
+            CrossresError: On a non-finite loss or gradient, where the spec says to stop.
+        """
+        self._resume(progress)
+        while not self._finished():
+            self._run_epoch(progress)
+        training = self._write_outputs()
+        shutil.rmtree(self.state_dir)
+        if not any(self.state_dir.parent.iterdir()):
+            self.state_dir.parent.rmdir()
+        return training
+
+    def _finished(self) -> bool:
+        optimisation, done = self.spec.optimisation, self.progressed
+        patience = optimisation.patience_epochs
+        waited = done.epoch - done.best_epoch if optimisation.select != "last" else 0
+        return done.epoch >= optimisation.epochs or (patience is not None and done.epoch > 0 and waited >= patience)
+
+    def _run_epoch(self, progress: Progress) -> None:
+        epoch, started = self.progressed.epoch + 1, time.perf_counter()
+        rate = learning_rate(self.spec.optimisation, epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        tally = Tally()
+        # Dropout and stochastic depth draw from the global generator: seeding it by epoch makes an epoch replayable.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(_derived_seed(self.spec.seed, epoch))
+            for step, batch in enumerate(self.stream.epoch(epoch)):
+                self._step(batch, epoch, step, tally)
+                progress.step(epoch, step + 1, self.stream.steps_per_epoch)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        stepped = time.perf_counter()
+        entry = self._entry(epoch, rate, tally)
+        done = self.progressed
+        done.history.append(entry)
+        done.step_seconds += stepped - started
+        done.epoch_s.append(round(time.perf_counter() - started, 3))
+        done.seconds += time.perf_counter() - started
+        self._select(entry)
+        self._save_state()
+        images = self.stream.steps_per_epoch * self.spec.optimisation.batch_size
+        progress.epoch(entry, images / (stepped - started), done.seconds / epoch)
+
+    def _step(self, batch: MixedBatch, epoch: int, step: int, tally: Tally) -> None:
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, self._autocast_type(), enabled=self.precision != "fp32"):
+            teacher_logits = self._teacher_logits(batch.images)
+            student_logits = self.network(images)
+        terms = self.spec.objective.losses(student_logits, teacher_logits, batch.targets, epoch)
+        self.optimiser.zero_grad(set_to_none=True)
+        total = terms["total"]
+        if not torch.isfinite(total):
+            tally.nonfinite += 1
+            total = self._mend(terms, epoch, step)
+            if total is None:
+                return
+        self.scaler.scale(total).backward()
+        self.scaler.unscale_(self.optimiser)
+        norm = self._clip()
+        if not math.isfinite(norm):
+            if self.precision == "fp16":
+                tally.overflow += 1
+            else:
+                tally.nonfinite += 1
+                self._stop_or_go_on("gradient", epoch, step)
+                return
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        limit = self.spec.optimisation.grad_clip_norm
+        tally.add({**terms, "total": total})
+        if math.isfinite(norm):
+            tally.grad_norm += norm
+            tally.clipped += limit is not None and norm > limit
+
+    def _autocast_type(self) -> torch.dtype:
+        return torch.float16 if self.precision == "fp16" else torch.bfloat16
+
+    @torch.no_grad()
+    def _teacher_logits(self, images: Tensor) -> Tensor | None:
+        if self.teacher is None:
+            return None
+        view = self.spec.teacher_view or View()
+        seen = upsample(images, view.resolution_px) if view.kind == "upsampled" else images
+        return self.teacher(seen.contiguous(memory_format=torch.channels_last))
+
+    def _clip(self) -> float:
+        limit = self.spec.optimisation.grad_clip_norm
+        return float(nn.utils.clip_grad_norm_(self.network.parameters(), limit if limit is not None else math.inf))
+
+    def _mend(self, terms: dict[str, Tensor], epoch: int, step: int) -> Tensor | None:
+        """Return the loss to use instead of a non-finite one; None to skip the step."""
+        bad = next((name for name, term in terms.items() if name != "total" and not torch.isfinite(term)), "total")
+        self._stop_or_go_on(bad, epoch, step)
+        falls_back = self.spec.optimisation.nonfinite == "thesis_fallback" and bool(torch.isfinite(terms["ce"]))
+        return terms["ce"] if falls_back else None
+
+    def _stop_or_go_on(self, term: str, epoch: int, step: int) -> None:
+        if self.spec.optimisation.nonfinite == "stop":
+            good = f"the state of epoch {epoch - 1} is kept in {self.state_dir}" if epoch > 1 else "no epoch was finished"
+            raise CrossresError(
+                f"run {self.spec.run} seed {self.spec.seed}: {term} is not finite at epoch {epoch}, step {step + 1}; "
+                f"{good}; lower the learning rate, or set optimisation.nonfinite to skip"
+            )
+
+    def _entry(self, epoch: int, rate: float, tally: Tally) -> Epoch:
+        if tally.steps == 0:
+            raise CrossresError(f"run {self.spec.run}: every step of epoch {epoch} was skipped as not finite; nothing was learned")
+        means = tally.means()
+        accuracy, loss = _score(self.network, self.images.test)
+        validation = _score(self.network, self.images.validation)[0] if len(self.images.validation.labels) else None
+        return Epoch(
+            epoch=epoch,
+            learning_rate=rate,
+            train_loss=means.pop("total"),
+            losses=means,
+            test_loss=loss,
+            test_accuracy_pct=accuracy,
+            validation_accuracy_pct=validation,
+            grad_norm=tally.grad_norm / tally.steps,
+            clipped_share=tally.clipped / tally.steps,
+            nonfinite_steps=tally.nonfinite,
+            overflow_steps=tally.overflow,
+        )
+
+    def _select(self, entry: Epoch) -> None:
+        """Keep this epoch's weights if they are the best so far, by the accuracy that the spec selects by."""
+        by_validation = self.spec.optimisation.select == "best_on_validation"
+        accuracy = entry.validation_accuracy_pct if by_validation else entry.test_accuracy_pct
+        assert accuracy is not None
+        if self.spec.optimisation.select == "last" or accuracy > self.progressed.best_accuracy_pct:
+            self.progressed.best_epoch, self.progressed.best_accuracy_pct = entry.epoch, accuracy
+            write_atomic(self._best_file(entry.epoch), self._weights(entry.epoch))
+
+    def _best_file(self, epoch: int) -> Path:
+        return self.state_dir / f"best-{epoch:04d}.safetensors"
+
+    def _weights(self, epoch: int) -> bytes:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        return save(tensors, {"spec": self.spec.model_dump_json(), "epoch": str(epoch), "format": "pt"})
+
+    def _save_state(self) -> None:
+        done = self.progressed
+        state = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "progressed": {**vars(done), "history": [entry.model_dump() for entry in done.history]},
+        }
+        write_atomic(self.state_dir / "state.pt", lambda file: torch.save(state, file))
+        for old in self.state_dir.glob("best-*.safetensors"):
+            if old != self._best_file(done.best_epoch):
+                old.unlink()
+
+    def _resume(self, progress: Progress) -> None:
+        path = self.state_dir / "state.pt"
+        others = [other for other in self.run_dir.glob("state/*") if other != self.state_dir]
+        if others:
+            progress.note(f"a state of another spec, data set or teacher is kept in {others[0]}; delete it if it is not needed")
+        if not path.is_file():
+            return
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.scaler.load_state_dict(state["scaler"])
+            saved = state["progressed"]
+        except Exception as error:  # torch.load raises many kinds on a damaged file
+            reason = " ".join(str(error).split())[:120]
+            raise CrossresError(f"{path}: not a whole state ({reason}); move it away to start the run afresh") from None
+        history = [Epoch.model_validate(entry) for entry in saved.pop("history")]
+        self.progressed = Progressed(history=history, **saved)
+        self.progressed.resumptions += 1
+        if not self._best_file(self.progressed.best_epoch).is_file():
+            raise CrossresError(f"{self._best_file(self.progressed.best_epoch)}: missing; move {self.state_dir} away to start afresh")
+        progress.note(f"resumed after epoch {self.progressed.epoch}")
+
+    def _write_outputs(self) -> Training:
+        done = self.progressed
+        best = self._best_file(done.best_epoch).read_bytes()
+        write_atomic(self.run_dir / "weights.safetensors", best)
+        write_atomic(self.run_dir / "last.safetensors", self._weights(done.epoch))
+        images = self.stream.steps_per_epoch * self.spec.optimisation.batch_size * done.epoch
+        training = Training(
+            history=done.history,
+            stopped_early=done.epoch < self.spec.optimisation.epochs,
+            cost=Cost(
+                parameters=parameter_count(self.network),
+                gmacs=gmacs(self.network, self.spec.view.resolution_px),
+                train_minutes=done.seconds / 60,
+                images_per_s=images / done.step_seconds,
+                peak_memory_mib=provenance.peak_memory_mib(self.device),
+                resumptions=done.resumptions,
+                epoch_s=done.epoch_s,
+            ),
+            provenance=provenance.collect(
+                device=self.device,
+                precision=self.precision,
+                data_sha256=self.images.digest,
+                weights_sha256=hashlib.sha256(best).hexdigest(),
+                teacher_sha256=self.teacher_sha256,
+            ),
+        )
+        write_json(self.run_dir / "training.json", training.model_dump(mode="json"))
+        return training
+
+
+def _score(network: nn.Module, split: Split) -> tuple[float, float]:
+    """Return accuracy in percent and mean cross entropy over every image of a split."""
+    logits = predict(network, split.images)
+    correct = int((logits.argmax(1) == split.labels).sum())
+    return 100 * correct / len(split.labels), nn.functional.cross_entropy(logits, split.labels).item()
+
+
+def _adamw(network: nn.Module, optimisation: Optimisation) -> torch.optim.AdamW:
+    parameters = list(network.parameters())
+    exempt = [p for p in parameters if p.ndim < 2 and optimisation.decay_matrices_only]
+    decayed = [p for p in parameters if p.ndim > 1 or not optimisation.decay_matrices_only]
+    groups = [
+        {"params": decayed, "weight_decay": optimisation.weight_decay},
+        {"params": exempt, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=optimisation.learning_rate, fused=True)
+
+
+def _derived_seed(seed: int, epoch: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"network/{seed}/{epoch}".encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,334 @@
+"""The report: strict and escaped templates, figures and tables all in it, and a PDF equal to the byte."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from crossres import catalog, render, tables
+from crossres.paths import shipped_record, suite_file
+from crossres.records import Cost, Epoch, Evaluation, Provenance, Record, read_record
+from crossres.render import BuildInfo, Facts, build_pdf, environment, render_report
+from crossres.schema import CrossresError
+from crossres.spec import Budget, Spec, Suite, load_suite, read_yaml
+from crossres.summary import summarise
+
+ROOT = Path(__file__).parents[1]
+PAPER = ROOT / "paper"
+TEMPLATE = PAPER / "report.tex.j2"
+BIBLIOGRAPHY = PAPER / "references.bib"
+BUILD = BuildInfo(commit="0123456789abcdef", versions={"pandas": "1"}, commands=("make report",))
+STUB_PDF = b"""%PDF-1.4
+1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
+2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
+3 0 obj<</Type/Page/Parent 2 0 R/MediaBox [ 0 0 WIDTH 100 ]/Contents 4 0 R>>endobj
+4 0 obj<</Length 20>>stream
+10 10 50 50 re S    
+endstream endobj
+trailer<</Root 1 0 R>>
+"""
+
+needs_latex = pytest.mark.skipif(shutil.which("latexmk") is None, reason="needs latexmk")
+SPECIALS = r"a&b%c$d#e_f{g}h~i^j\k"
+
+
+def synthetic(spec: Spec, accuracy: float, nonfinite: int | None = 0, stopped: bool = False) -> Record:
+    """Return a record with a made-up history."""
+    epochs = spec.optimisation.epochs // (2 if stopped else 1)
+    rates = [spec.optimisation.learning_rate] * epochs
+    history = [
+        Epoch(
+            epoch=index + 1,
+            learning_rate=rate,
+            train_loss=1.0,
+            test_loss=2.0,
+            test_accuracy_pct=accuracy * (index + 1) / epochs,
+            nonfinite_steps=nonfinite,
+        )
+        for index, rate in enumerate(rates)
+    ]
+    evaluation = Evaluation(epoch=epochs, top1_pct=accuracy)
+    return Record(
+        **{"spec": spec, "history": history, "stopped_early": stopped, "best": evaluation, "last": evaluation},
+        cost=Cost(parameters=400_000 if spec.role == "teacher" else 50_000, train_minutes=1.5),
+        provenance=Provenance(device="CPU", precision="fp32", sources_sha256="0" * 64, data_sha256="1" * 64),
+    )
+
+
+def records_of(suite: Suite, budget: Budget | None = None, **options: object) -> list[Record]:
+    return [
+        synthetic(suite.resolve(run, seed, budget), 50.0 + index + seed / 10, **options)  # type: ignore[arg-type]
+        for index, (run, seed) in enumerate(suite.jobs())
+    ]
+
+
+def stub_figures(suite: Suite, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, name in enumerate(catalog.names("figures", suite)):
+        width = b"241" if index % 3 else b"497"
+        (folder / f"{name}.pdf").write_bytes(STUB_PDF.replace(b"WIDTH", width))
+    return folder
+
+
+def source_of(suite: Suite, records: Sequence[Record], folder: Path, build: BuildInfo = BUILD) -> str:
+    """Render a report with stub figures and real tables under a folder."""
+    summary = summarise(records)
+    for name in catalog.names("tables", suite):
+        tables.write(name, summary, folder / "tables")
+    figures = stub_figures(suite, folder / "figures")
+    return render_report(suite, records, summary, figures, folder / "tables", build, templates=PAPER)
+
+
+@pytest.fixture(scope="module")
+def published() -> tuple[Suite, list[Record]]:
+    suite = load_suite(ROOT / suite_file("published"))
+    return suite, [read_record(ROOT / shipped_record("published", run, seed)) for run, seed in suite.jobs()]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Suite:
+    return load_suite(ROOT / suite_file("demo"))
+
+
+@pytest.fixture(scope="module")
+def published_tex(published: tuple[Suite, list[Record]], tmp_path_factory: pytest.TempPathFactory) -> str:
+    return source_of(*published, tmp_path_factory.mktemp("published"))
+
+
+def changed(suite: Suite, **update: object) -> Suite:
+    return suite.model_copy(update=update)
+
+
+def prose(text: str) -> str:
+    return " ".join(text.replace("~", " ").replace(r"\,", " ").split())
+
+
+# The environment
+
+
+def test_every_inserted_text_is_escaped_unless_it_is_latex() -> None:
+    env = environment(PAPER)
+    template = env.from_string(r"\VAR{name} \VAR{mark} \VAR{name ~ '%'} \VAR{name|mono}")
+    escaped = r"a\&b\%c\$d\#e\_f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"
+    text = template.render(name=SPECIALS, mark=tables.Latex(r"\emph{x}"))
+    assert text.startswith(rf"{escaped} \emph{{x}} {escaped}\% \texttt{{")
+
+
+def test_unknown_names_and_missing_values_are_errors(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
+    suite, records = published
+    env = environment(PAPER)
+    with pytest.raises(Exception, match="'absent' is undefined"):
+        env.from_string(r"\VAR{absent}").render()
+    with pytest.raises(CrossresError, match="missing"):
+        env.from_string(r"\VAR{x}").render(x=None)
+    shutil.copy(PAPER / "printed.yaml", tmp_path)
+    (tmp_path / "report.tex.j2").write_text(r"\VAR{vlaue('kd_32', 'accuracy_pct')}")
+    with pytest.raises(CrossresError, match="vlaue"):
+        render_report(suite, records, summarise(records), tmp_path, tmp_path, BUILD, templates=tmp_path)
+
+
+def test_facts_name_what_they_lack(published: tuple[Suite, list[Record]]) -> None:
+    suite, records = published
+    facts = Facts(suite, records, summarise(records))
+    with pytest.raises(CrossresError, match="did you mean 'kd_32'"):
+        facts.value("kd_23", "accuracy_pct")
+    with pytest.raises(CrossresError, match="no column 'accuracy'"):
+        facts.value("kd_32", "accuracy")
+    with pytest.raises(CrossresError, match="no record of kd_32"):
+        Facts(suite, [r for r in records if r.name != "kd_32"], summarise(records))
+
+
+def test_no_result_is_typed_into_the_template() -> None:
+    text = TEMPLATE.read_text(encoding="utf-8")
+    lengths = r"\d*\.\d+\s*(\\linewidth|\\textwidth|in|cm|mm|pt|em|ex)\b"
+    text = re.sub(lengths, "", text)
+    text = re.sub(r"\\renewcommand\{\\\w+fraction\}\{\.\d+\}", "", text)
+    assert re.findall(r"[^\n]*\d*\.\d+[^\n]*", text) == []
+
+
+# What the report says
+
+
+def test_the_report_uses_every_figure_and_table_and_no_other(
+    published: tuple[Suite, list[Record]], published_tex: str
+) -> None:
+    for kind, prefix in (("figures", "fig"), ("tables", "tab")):
+        known = set(catalog.names(kind))
+        assert known == set(catalog.names(kind, published[0]))
+        labels = set(re.findall(rf"\\label\{{{prefix}:([^}}]+)\}}", published_tex))
+        own = {"shared", "varying", "pairs", "printed"} if kind == "tables" else set()
+        assert labels - own == known
+        referenced = set(re.findall(rf"\\ref\{{{prefix}:([^}}]+)\}}", published_tex))
+        assert known <= referenced <= labels
+        template = TEMPLATE.read_text(encoding="utf-8")
+        guarded = set(re.findall(r'(?:has_figure|see)\("([^"]+)"\)', template))
+        assert kind == "tables" or guarded == known
+    for name in catalog.names("figures"):
+        path = published_tex.replace(r"\allowbreak{}", "")
+        assert rf"\texttt{{src/crossres/figures/{tables.escape(name)}.py}}" in path
+
+
+def test_the_findings_follow_the_logs(published_tex: str) -> None:
+    text = prose(published_tex)
+    for said in (
+        r"stopped after epoch 84 of 300 by a patience of 30 epochs, at 83 \% of the peak learning rate",
+        r"best accuracy of v2 was 69.01 \% and that of v3.1 was 68.95 \%",
+        "v3 is 2.16 points below v2 and 2.10 points below v3.1",
+        r"exceeds 5 in 78 of 200 epochs, with a maximum of 970.02 at epoch 198 and 48.14 after the last",
+        "a difference of 1.74 points in favour of the former",
+        "batch size (128 / 64)",
+        "Training took 46.7 hours in all",
+        "best accuracy on the TEST set",
+    ):
+        assert said in text, said
+
+
+def test_printed_figures_are_compared_with_the_records(
+    published: tuple[Suite, list[Record]], published_tex: str, demo: Suite
+) -> None:
+    suite, records = published
+    facts = Facts(suite, records, summarise(records))
+    document = read_yaml(PAPER / "printed.yaml")
+    compared = facts.printed(document)
+    apart = {(row["column"], row["printed"]) for row in compared if not row["agrees"]}
+    assert apart == {("parameters_millions", "118"), ("parameters_millions", "21"), ("compression", "5.6")}
+    assert len({row["id"] for row in compared}) == len(compared)
+    assert r"v2 and v4 & 5.6$\times$ & 5.78$\times$" in published_tex
+    other = records_of(demo)
+    assert Facts(demo, other, summarise(other)).printed(document) == []
+
+
+def test_wording_follows_the_numbers(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
+    suite, records = published
+    worse = [
+        r if r.name != "kd_64_to_32" else r.model_copy(update={"best": r.best.model_copy(update={"top1_pct": 70.0})})
+        for r in records
+    ]
+    text = prose(source_of(suite, worse, tmp_path))
+    assert "6.19 points in favour of the latter" in text
+    assert "is 6.19 points less accurate than v2" in text
+
+
+def test_a_suite_without_the_thesis_runs_gets_no_sentence_about_them(demo: Suite, tmp_path: Path) -> None:
+    suite = changed(demo, runs={name: demo.runs[name] for name in ("teacher_32", "dkd_beta2")}, notice=None)
+    text = source_of(suite, records_of(suite), tmp_path)
+    assert "An early stop" not in text
+    assert "fig5_zoomed_convergence" not in text
+    assert "Notice." not in text
+
+
+def test_several_seeds_and_runs_alone_are_said(demo: Suite, tmp_path: Path) -> None:
+    suite = changed(demo, seeds=(1, 2, 3), runs={**demo.runs, "ce_32": demo.runs["teacher_32"]})
+    text = prose(source_of(suite, records_of(suite, nonfinite=None), tmp_path))
+    assert "1 network that learns from the labels alone" in text
+    assert "seeds 1, 2 and 3" in text
+    assert "One seed a run" not in text
+    assert "Non-finite steps were not counted" in text
+
+
+def test_stale_records_are_flagged(demo: Suite, tmp_path: Path) -> None:
+    build = BuildInfo(sources_sha256="f" * 64)
+    assert "Older training code" in source_of(demo, records_of(demo), tmp_path, build)
+    assert "Older training code" not in source_of(demo, records_of(demo), tmp_path)
+
+
+def test_missing_figures_and_tables_are_named(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
+    suite, records = published
+    with pytest.raises(CrossresError, match="the report needs the figure"):
+        render_report(suite, records, summarise(records), tmp_path, tmp_path, BUILD, templates=PAPER)
+    figures = stub_figures(suite, tmp_path / "figures")
+    with pytest.raises(CrossresError, match="the report needs the table"):
+        render_report(suite, records, summarise(records), figures, tmp_path, BUILD, templates=PAPER)
+
+
+def test_all_references_are_cited() -> None:
+    keys = set(re.findall(r"^@\w+\{([^,]+),", BIBLIOGRAPHY.read_text(encoding="utf-8"), re.MULTILINE))
+    cited = re.findall(r"\\cite\w*\{([^}]+)\}", TEMPLATE.read_text(encoding="utf-8"))
+    assert keys == {key.strip() for group in cited for key in group.split(",")}
+
+
+# The PDF
+
+
+def document(body: str) -> str:
+    return rf"\documentclass{{article}}\usepackage{{natbib}}\begin{{document}}{body}\end{{document}}"
+
+
+def text_of(pdf: Path) -> str:
+    pypdf = pytest.importorskip("pypdf")
+    return " ".join(" ".join(page.extract_text() for page in pypdf.PdfReader(pdf).pages).split())
+
+
+@needs_latex
+def test_the_pdf_is_equal_to_the_byte_wherever_it_is_built(
+    published: tuple[Suite, list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pdfs = []
+    for folder in (tmp_path / "one", tmp_path / "another" / "place"):
+        tex = source_of(*published, folder)
+        temporary = folder / "temporary"
+        temporary.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(temporary))
+        monkeypatch.chdir(folder)
+        assert build_pdf(tex, folder / "report.pdf", BIBLIOGRAPHY, folder / "figures") == []
+        assert list(temporary.iterdir()) == []
+        pdfs.append((folder / "report.pdf").read_bytes())
+    assert pdfs[0] == pdfs[1]
+    assert b"/CreationDate" not in pdfs[0]
+
+
+@needs_latex
+def test_the_first_page_of_a_truncated_demo_says_so(demo: Suite, tmp_path: Path) -> None:
+    budget = Budget(epochs=2, train_images=100)
+    suite = changed(demo, runs={**demo.runs, SPECIALS: demo.runs["kd_32"].model_copy(update={"thesis_id": None})})
+    tex = source_of(suite, records_of(suite, budget, nonfinite=3), tmp_path)
+    build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures")
+    text = text_of(tmp_path / "report.pdf")
+    assert "Small networks were trained for minutes on generated images" in text
+    assert "are truncated: training was cut by a budget (train images 100 and epochs 2)" in text
+    assert "Non-finite steps. In 48 training steps" in text
+    assert SPECIALS in text.replace(" ", "")
+
+
+@needs_latex
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (r"\ref{nowhere}", "Reference `nowhere'"),
+        (r"\citep{nobody}\bibliographystyle{plainnat}\bibliography{references}", "Citation `nobody'"),
+        (r"\undefinedmacro", "! Undefined control sequence"),
+    ],
+)
+def test_latex_errors_are_named_and_the_log_is_kept(body: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(CrossresError, match=re.escape(problem)) as caught:
+        build_pdf(document(body), tmp_path / "out" / "report.pdf", BIBLIOGRAPHY, tmp_path)
+    assert str(tmp_path / "out" / "report.log") in str(caught.value)
+    assert (tmp_path / "out" / "report.log").stat().st_size
+    assert not (tmp_path / "out" / "report.pdf").exists()
+    assert "\n" not in str(caught.value)
+
+
+@needs_latex
+def test_overfull_lines_are_reported(tmp_path: Path) -> None:
+    found = build_pdf(document(r"\hbox to 20pt{\rule{40pt}{1pt}}"), tmp_path / "x.pdf", BIBLIOGRAPHY, tmp_path)
+    assert len(found) == 1
+    assert "20.0pt too wide" in found[0]
+
+
+def test_without_latex_the_message_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CrossresError) as caught:
+        build_pdf(document("x"), tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path)
+    assert render.INSTALL_TEX in str(caught.value)
+    assert "apt-get install" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_sizes_of_the_data_sets_are_those_of_their_modules() -> None:
+    text = (ROOT / "src/crossres/shapes.py").read_text(encoding="utf-8")
+    sizes = dict(re.findall(r"^(TRAIN_IMAGES|TEST_IMAGES) = ([\d_]+)", text, re.MULTILINE))
+    assert render.DATASETS["shapes"][1:] == (int(sizes["TRAIN_IMAGES"]), int(sizes["TEST_IMAGES"]))

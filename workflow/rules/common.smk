@@ -1,0 +1,87 @@
+# What the rules share: the configuration, the suite, and where its files are.
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from crossres import catalog, device, paths
+from crossres.config import chosen_suite, is_computed, read_config, suite_path
+from crossres.provenance import commit
+from crossres.records import read_record
+from crossres.schema import CrossresError, canonical_json
+
+# SystemExit, since a WorkflowError would bury the one line under the places it passed.
+try:
+    CONFIG = read_config(config)
+    SUITE = chosen_suite(CONFIG)
+except CrossresError as error:
+    sys.exit(f"crossres: {error}")
+
+RESULTS = paths.suite_dir(SUITE.suite, truncated=CONFIG.budget is not None).as_posix()
+SUITE_FILE = suite_path(CONFIG).as_posix()
+DATA = CONFIG.data_dir.as_posix()
+SOURCES = "src/crossres"
+JOBS = SUITE.jobs()
+
+# The jobs run this project's code with the interpreter that runs Snakemake.
+shell.prefix(
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:\"$PATH\" "
+    f"PYTHONPATH={shlex.quote(str(Path(workflow.basedir) / 'src'))}; "
+)
+
+
+wildcard_constraints:
+    run="|".join(SUITE.runs),
+    seed="[0-9]+",
+    library="[a-z]+",
+
+
+def run_dir(run, seed):
+    return paths.run_dir(Path(RESULTS), run, seed).as_posix()
+
+
+def record(run, seed):
+    """A record that is computed here, or one that is given and that no rule outputs."""
+    if is_computed(CONFIG, SUITE, run):
+        return f"{run_dir(run, seed)}/record.json"
+    return paths.shipped_record(SUITE.suite, run, seed).as_posix()
+
+
+def all_records():
+    return [record(run, seed) for run, seed in JOBS]
+
+
+def spec_of(wildcards):
+    return SUITE.resolve(wildcards.run, int(wildcards.seed), CONFIG.budget)
+
+
+def products(kind, *suffixes):
+    """Every file of the figures or tables that the suite has the runs for."""
+    names = catalog.names(kind, SUITE)
+    return [f"{RESULTS}/{kind}/{name}{suffix}" for name in names for suffix in suffixes]
+
+
+def uses_gpu():
+    return CONFIG.device == "cuda" or (CONFIG.device == "auto" and device.cuda_devices() > 0)
+
+
+def preflight(jobs):
+    """Stop before any job where something that the jobs need is missing."""
+    training = [job for job in jobs if job.rule.name == "train"]
+    if training and SUITE.device == "cuda" and CONFIG.device != "cpu" and not device.cuda_devices():
+        sys.exit(
+            f"crossres: suite {SUITE.suite} trains {len(training)} runs and needs a CUDA device, and none is visible"
+            f"{gpu_hours()}; instead: --config suite=demo (minutes on a CPU), --config suite=published (no training), "
+            "or --config device=cpu with a budget (see the README)"
+        )
+
+
+def gpu_hours():
+    """What the published runs took, where they are runs of this suite too."""
+    shipped = [paths.shipped_record("published", run, seed) for run, seed in JOBS]
+    if not all(path.is_file() for path in shipped):
+        return ""
+    first, *_ = published = [read_record(path) for path in shipped]
+    hours = sum(record.cost.train_minutes for record in published) / 60
+    return f" (the published runs took {hours:.1f} GPU-hours on an {first.provenance.device})"

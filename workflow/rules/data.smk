@@ -1,0 +1,30 @@
+# Data sets and ImageNet weights: fetched, adopted or generated once, and verified.
+localrules:
+    data,
+    weights,
+
+
+rule data:
+    output:
+        f"{DATA}/{{dataset}}/manifest.json",
+    log:
+        f"{DATA}/{{dataset}}/data.log",
+    params:
+        root=DATA,
+        source=f"--source {shlex.quote(str(CONFIG.cifar100))}" if CONFIG.cifar100 else "",
+    wildcard_constraints:
+        dataset="cifar100|shapes",
+    shell:
+        "python -m crossres data {wildcards.dataset} --root {params.root:q} {params.source} 2>&1 | tee {log:q}"
+
+
+rule weights:
+    output:
+        f"{DATA}/weights/{{library}}/{{model}}.pth",
+    log:
+        f"{DATA}/weights/{{library}}/{{model}}.log",
+    params:
+        source=f"--source {shlex.quote(str(CONFIG.weights_dir))}" if CONFIG.weights_dir else "",
+    shell:
+        "python -m crossres weights {wildcards.library}/{wildcards.model} {params.source} --output {output:q} 2>&1"
+        " | tee {log:q}"

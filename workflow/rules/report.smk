@@ -1,0 +1,93 @@
+# Records → summary → tables and figures → report. Nothing here imports torch.
+#
+# A figure and a table have the module that makes them as an input, so that an edit redraws that one.
+localrules:
+    paper,
+    figures,
+    tables,
+    source,
+    summary,
+    table,
+    figure,
+    tex,
+    pdf,
+
+
+rule summary:
+    input:
+        records=all_records(),
+        module=f"{SOURCES}/summary.py",
+    output:
+        f"{RESULTS}/summary.csv",
+    log:
+        f"{RESULTS}/summary.log",
+    shell:
+        "python -m crossres summary --records {input.records:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
+rule table:
+    input:
+        summary=rules.summary.output,
+        module=f"{SOURCES}/tables/{{name}}.py",
+        shared=f"{SOURCES}/tables/__init__.py",
+    output:
+        multiext(f"{RESULTS}/tables/{{name}}", ".csv", ".tex", ".md"),
+    log:
+        f"{RESULTS}/tables/{{name}}.log",
+    params:
+        folder=f"{RESULTS}/tables",
+    shell:
+        "python -m crossres table {wildcards.name} --summary {input.summary:q} --output-dir {params.folder:q} 2>&1"
+        " | tee {log:q}"
+
+
+rule figure:
+    input:
+        summary=rules.summary.output,
+        records=all_records(),
+        module=f"{SOURCES}/figures/{{name}}.py",
+        shared=f"{SOURCES}/figures/__init__.py",
+    output:
+        multiext(f"{RESULTS}/figures/{{name}}", ".pdf", ".png"),
+    log:
+        f"{RESULTS}/figures/{{name}}.log",
+    params:
+        folder=f"{RESULTS}/figures",
+    shell:
+        "python -m crossres figure {wildcards.name} --summary {input.summary:q} --records {input.records:q}"
+        " --output-dir {params.folder:q} 2>&1 | tee {log:q}"
+
+
+rule tex:
+    input:
+        summary=rules.summary.output,
+        records=all_records(),
+        figures=products("figures", ".pdf"),
+        tables=products("tables", ".tex"),
+        template="paper/report.tex.j2",
+        printed="paper/printed.yaml",
+        module=f"{SOURCES}/render.py",
+    output:
+        f"{RESULTS}/report.tex",
+    log:
+        f"{RESULTS}/report.tex.log",
+    params:
+        suite=SUITE_FILE,
+        commit=commit(),
+    shell:
+        "python -m crossres tex --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
+        " --commit {params.commit:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
+rule pdf:
+    input:
+        source=rules.tex.output,
+        figures=products("figures", ".pdf"),
+        bibliography="paper/references.bib",
+    output:
+        f"{RESULTS}/report.pdf",
+    log:
+        f"{RESULTS}/report.pdf.log",
+    shell:
+        "python -m crossres pdf --source {input.source:q} --bibliography {input.bibliography:q} --output {output:q} 2>&1"
+        " | tee {log:q}"
