@@ -9,19 +9,33 @@ from pathlib import Path
 
 import pytest
 
-from crossres import catalog, render, tables
+from crossres import catalog, render, shapes, tables
+from crossres.facts import SETTINGS, Facts, compare_printed
+from crossres.latex import Latex, escape
+from crossres.losses import METHODS
 from crossres.paths import shipped_record, suite_file
 from crossres.records import Cost, Epoch, Evaluation, Provenance, Record, read_record
-from crossres.render import BuildInfo, Facts, build_pdf, environment, render_report
+from crossres.render import BuildInfo, build_pdf, environment, render_report
 from crossres.schema import CrossresError
-from crossres.spec import Budget, Spec, Suite, load_suite, read_yaml
+from crossres.spec import (
+    DATASETS,
+    Augmentation,
+    Budget,
+    Model,
+    Optimisation,
+    Spec,
+    Suite,
+    View,
+    load_suite,
+    read_yaml,
+)
 from crossres.summary import summarise
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "paper"
 TEMPLATE = PAPER / "report.tex.j2"
 BIBLIOGRAPHY = PAPER / "references.bib"
-BUILD = BuildInfo(commit="0123456789abcdef", versions={"pandas": "1"}, commands=("make report",))
+BUILD = BuildInfo(commit="0123456789abcdef")
 STUB_PDF = b"""%PDF-1.4
 1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
@@ -54,7 +68,7 @@ def synthetic(spec: Spec, accuracy: float, nonfinite: int | None = 0, stopped: b
     evaluation = Evaluation(epoch=epochs, top1_pct=accuracy)
     return Record(
         **{"spec": spec, "history": history, "stopped_early": stopped, "best": evaluation, "last": evaluation},
-        cost=Cost(parameters=400_000 if spec.role == "teacher" else 50_000, train_minutes=1.5),
+        cost=Cost(parameters=50_000 if spec.teacher else 400_000, train_minutes=1.5),
         provenance=Provenance(device="CPU", precision="fp32", sources_sha256="0" * 64, data_sha256="1" * 64),
     )
 
@@ -114,7 +128,7 @@ def test_every_inserted_text_is_escaped_unless_it_is_latex() -> None:
     env = environment(PAPER)
     template = env.from_string(r"\VAR{name} \VAR{mark} \VAR{name ~ '%'} \VAR{name|mono}")
     escaped = r"a\&b\%c\$d\#e\_f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"
-    text = template.render(name=SPECIALS, mark=tables.Latex(r"\emph{x}"))
+    text = template.render(name=SPECIALS, mark=Latex(r"\emph{x}"))
     assert text.startswith(rf"{escaped} \emph{{x}} {escaped}\% \texttt{{")
 
 
@@ -169,7 +183,7 @@ def test_the_report_uses_every_figure_and_table_and_no_other(
         assert kind == "tables" or guarded == known
     for name in catalog.names("figures"):
         path = published_tex.replace(r"\allowbreak{}", "")
-        assert rf"\texttt{{src/crossres/figures/{tables.escape(name)}.py}}" in path
+        assert rf"\texttt{{src/crossres/figures/{escape(name)}.py}}" in path
 
 
 def test_the_findings_follow_the_logs(published_tex: str) -> None:
@@ -193,13 +207,13 @@ def test_printed_figures_are_compared_with_the_records(
     suite, records = published
     facts = Facts(suite, records, summarise(records))
     document = read_yaml(PAPER / "printed.yaml")
-    compared = facts.printed(document)
+    compared = compare_printed(facts, document)
     apart = {(row["column"], row["printed"]) for row in compared if not row["agrees"]}
     assert apart == {("parameters_millions", "118"), ("parameters_millions", "21"), ("compression", "5.6")}
     assert len({row["id"] for row in compared}) == len(compared)
     assert r"v2 and v4 & 5.6$\times$ & 5.78$\times$" in published_tex
     other = records_of(demo)
-    assert Facts(demo, other, summarise(other)).printed(document) == []
+    assert compare_printed(Facts(demo, other, summarise(other)), document) == []
 
 
 def test_wording_follows_the_numbers(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
@@ -230,10 +244,43 @@ def test_several_seeds_and_runs_alone_are_said(demo: Suite, tmp_path: Path) -> N
     assert "Non-finite steps were not counted" in text
 
 
+def test_every_setting_of_a_spec_can_be_reported() -> None:
+    """A setting that the table leaves out would let two runs pass as equal."""
+    parts = {
+        "model": Model,
+        "view": View,
+        "teacher_view": View,
+        "augmentation": Augmentation,
+        "optimisation": Optimisation,
+    }
+    fields = {f"{part}.{name}" for part, model in parts.items() for name in model.model_fields}
+    fields |= {f"objective.{name}" for method in METHODS for name in method.model_fields} - {"objective.method"}
+    assert {setting.path for setting in SETTINGS} == fields | {"teacher", "objective.title"}
+    assert len({setting.name for setting in SETTINGS}) == len(SETTINGS)
+    assert all(method.title for method in METHODS)
+
+
+def test_the_appendix_names_the_versions_of_the_records_and_none_of_the_builder(demo: Suite, tmp_path: Path) -> None:
+    records = records_of(demo)
+    assert "Versions" not in source_of(demo, records, tmp_path)
+    made = {"versions": {"python": "3.11.2", "torch": "2.6.0"}}
+    records = [r.model_copy(update={"provenance": r.provenance.model_copy(update=made)}) for r in records]
+    assert "Versions: python 3.11.2, torch 2.6.0" in prose(source_of(demo, records, tmp_path))
+
+
 def test_stale_records_are_flagged(demo: Suite, tmp_path: Path) -> None:
     build = BuildInfo(sources_sha256="f" * 64)
     assert "Older training code" in source_of(demo, records_of(demo), tmp_path, build)
     assert "Older training code" not in source_of(demo, records_of(demo), tmp_path)
+
+
+def test_data_sets_are_as_large_as_the_report_says(demo: Suite) -> None:
+    whole = DATASETS["shapes"]
+    assert (len(shapes.CLASSES), shapes.TRAIN_IMAGES, shapes.TEST_IMAGES) == whole[1:]
+    records = records_of(demo)
+    assert Facts(demo, records, summarise(records)).images.train == "4,000"
+    records = records_of(demo, Budget(train_images=100))
+    assert Facts(demo, records, summarise(records)).images[3:5] == ("100", "1,000")
 
 
 def test_missing_figures_and_tables_are_named(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
@@ -326,9 +373,3 @@ def test_without_latex_the_message_names_the_command(tmp_path: Path, monkeypatch
     assert render.INSTALL_TEX in str(caught.value)
     assert "apt-get install" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_sizes_of_the_data_sets_are_those_of_their_modules() -> None:
-    text = (ROOT / "src/crossres/shapes.py").read_text(encoding="utf-8")
-    sizes = dict(re.findall(r"^(TRAIN_IMAGES|TEST_IMAGES) = ([\d_]+)", text, re.MULTILINE))
-    assert render.DATASETS["shapes"][1:] == (int(sizes["TRAIN_IMAGES"]), int(sizes["TEST_IMAGES"]))

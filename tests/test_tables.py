@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from crossres import catalog, tables
+from crossres.latex import Latex, escape
 from crossres.paths import shipped_record, suite_file
-from crossres.records import read_record
+from crossres.records import Record, read_record
 from crossres.schema import CrossresError
 from crossres.spec import load_suite
 from crossres.summary import summarise
@@ -21,9 +22,14 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def published() -> pd.DataFrame:
+def records() -> list[Record]:
     suite = load_suite(ROOT / suite_file("published"))
-    return summarise(read_record(ROOT / shipped_record("published", run, seed)) for run, seed in suite.jobs())
+    return [read_record(ROOT / shipped_record("published", run, seed)) for run, seed in suite.jobs()]
+
+
+@pytest.fixture(scope="module")
+def published(records: list[Record]) -> pd.DataFrame:
+    return summarise(records)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -68,7 +74,7 @@ def test_three_formats_print_the_same_digits(name: str, published: pd.DataFrame,
     for row, tex, md in zip(rows, latex, markdown, strict=True):
         assert [part.strip() for part in md.strip("|").split("|")] == [text or "—" for text in row.values()]
         parts = [part.strip() for part in tex.removesuffix(r"\\").split("&")]
-        expected = [str(tables.escape(text or "—")) for text in row.values()]
+        expected = [str(escape(text or "—")) for text in row.values()]
         assert [part.removeprefix(r"\texttt{").removesuffix("}") for part in parts] == [
             part.removesuffix("}") if part.endswith("{}") else part for part in expected
         ]
@@ -99,10 +105,12 @@ def test_half_width_needs_two_values() -> None:
     assert tables.half_width([1.0, 3.0]) == pytest.approx(12.7062, abs=1e-4)
 
 
-def test_a_student_without_a_teacher_is_no_teacher(published: pd.DataFrame) -> None:
-    alone = published[published["run"] == "teacher_32"].assign(run="ce_32", thesis_id=None)
-    summary = pd.concat([published, alone])
-    assert tables.roles(summary)[["teacher_32", "ce_32", "kd_32"]].tolist() == ["teacher", "alone", "student"]
+def test_a_run_that_teaches_none_and_has_no_teacher_is_alone(records: list[Record]) -> None:
+    teacher = next(record for record in records if record.name == "teacher_32")
+    spec = teacher.spec.model_copy(update={"run": "ce_32", "thesis_id": None})
+    summary = summarise([*records, teacher.model_copy(update={"spec": spec})])
+    roles = summary.set_index("run")["role"]
+    assert roles[["teacher_32", "teacher_64", "kd_32", "ce_32"]].tolist() == ["teacher", "teacher", "student", "alone"]
     frame, _ = tables.load("all_experiments", summary)
     assert frame["run"].tolist()[-1] == "ce_32"
     assert pd.isna(frame["gap_pct"].iloc[-1])
@@ -128,8 +136,8 @@ def test_every_table_declares_what_the_report_needs() -> None:
         ("β → λ ×", r"$\beta$ $\rightarrow$ $\lambda$ $\times$"),
         ("a\nb", "a b"),
         ("猫", r"\texttt{U+732B}"),
-        (tables.Latex(r"\emph{x}"), r"\emph{x}"),
+        (Latex(r"\emph{x}"), r"\emph{x}"),
     ],
 )
 def test_escape(text: str, latex: str) -> None:
-    assert tables.escape(text) == latex
+    assert escape(text) == latex

@@ -6,6 +6,7 @@ Every verb also works by hand; heavy libraries are imported by the verbs that ne
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,7 +133,8 @@ def _pdf(args: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="crossres", description="Cross-resolution knowledge distillation, verb by verb.")
+    about = "Cross-resolution knowledge distillation, verb by verb."
+    parser = argparse.ArgumentParser(prog="crossres", description=about)
     parser.add_argument("--version", action="version", version=f"crossres {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
@@ -144,16 +146,19 @@ def _parser() -> argparse.ArgumentParser:
     def computes(added: argparse.ArgumentParser) -> None:
         added.add_argument("--spec", type=Path, required=True, metavar="FILE", help="resolved spec of the run")
         added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
-        added.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"), help="where to compute")
+        default = os.environ.get("CROSSRES_DEVICE", "auto")
+        added.add_argument("--device", default=default, choices=("auto", "cuda", "cpu"), help="where to compute")
         added.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads; they change trained bits")
 
     def reads_records(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--records", type=Path, nargs="+", required=True, metavar="FILE", help="records of the suite")
+        added.add_argument(
+            "--records", type=Path, nargs="+", required=True, metavar="FILE", help="records of the suite"
+        )
 
     def reads_summary(added: argparse.ArgumentParser) -> None:
         added.add_argument("--summary", type=Path, required=True, metavar="FILE", help="the suite's summary.csv")
 
-    added = verb("import-thesis", _import_thesis, "turn the thesis's logs into the records of the suite `published`")
+    added = verb("import-thesis", _import_thesis, "turn the thesis's logs into the records of `published`")
     added.add_argument("--source", metavar="PATH", help="folder or archive with the logs; downloaded when not given")
 
     added = verb("data", _data, "fetch, adopt or generate a data set, and verify it")

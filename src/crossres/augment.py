@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms import AutoAugment, AutoAugmentPolicy
-from torchvision.transforms.autoaugment import _apply_op
-from torchvision.transforms.v2 import functional as vision
 
 from crossres.losses import Targets
 from crossres.spec import Augmentation
+
+if TYPE_CHECKING:  # torchvision takes seconds to import, and is needed only where a table is made or an image resized
+    from torchvision.transforms import AutoAugment
 
 MEAN = (0.5071, 0.4867, 0.4408)
 """Mean of CIFAR-100's training pixels by channel, in [0, 1], as the thesis used it."""
@@ -184,6 +184,8 @@ def _sub_policies() -> list[tuple[tuple[str, float, int | None], tuple[str, floa
 
 @functools.cache
 def _torchvision_policy() -> AutoAugment:
+    from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+
     return AutoAugment(AutoAugmentPolicy.CIFAR10)
 
 
@@ -196,6 +198,8 @@ def sub_policies(size_px: int, device: torch.device) -> SubPolicies:
 
     Source: Cubuk et al., *AutoAugment* (CVPR 2019), as in `torchvision.transforms.AutoAugment`.
     """
+    from torchvision.transforms.autoaugment import _apply_op
+
     policies = _sub_policies()
     space = _torchvision_policy()._augmentation_space(10, (size_px, size_px))
     numbered = Image.fromarray(np.arange(1, size_px**2 + 1, dtype=np.int32).reshape(size_px, size_px))
@@ -430,6 +434,8 @@ def resize(images: Tensor, resolution_px: int) -> Tensor:
     """
     if images.shape[-1] == resolution_px:
         return images
+    from torchvision.transforms.v2 import functional as vision
+
     size = [resolution_px, resolution_px]
     resized = vision.resize(images.cpu(), size, vision.InterpolationMode.BILINEAR, antialias=True)
     return resized.to(images.device)

@@ -1,21 +1,24 @@
 """Data sets: fetched or generated, verified, and resident on the device as uint8.  Layer L1.
 
-Every set lies on disk in CIFAR-100's format (pickles `train`, `test` and `meta`) beside a manifest of digests; nothing is
-unpickled before its digest is checked.
+Every set lies on disk in CIFAR-100's format (pickles `train`, `test` and `meta`) beside a manifest of digests; nothing
+is unpickled before its digest is checked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import io
 import pickle
 import shutil
 import sys
 import tarfile
-import urllib.error
 import urllib.request
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -73,15 +76,15 @@ def prepare(name: str, root: Path, source: str | None) -> Path:
         Path of the manifest.
 
     Raises:
-        CrossresError: When a file is missing, cut short or wrong; what was found is kept aside.
+        CrossresError: When a file is missing, cut short or wrong; what was found is kept aside, good files stay.
     """
     folder = data_dir(root, name) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     if name == "shapes":
         for file, content in shapes.files().items():
             write_atomic(folder / file, content)
-    elif not all(_is_official(folder / file, file) for file in FILES):
-        _adopt(Path(source), folder) if source else _adopt(_download(folder.parent), folder)
+    elif missing := [file for file in FILES if not _is_official(folder / file, file)]:
+        _adopt(missing, Path(source) if source else _download(folder.parent), folder)
     digests = {file: _digest(folder / file, "sha256") for file in FILES}
     manifest = data_manifest(root, name)
     write_json(manifest, {"dataset": name, "sha256": digests})
@@ -112,18 +115,17 @@ def load(dataset: Dataset, view: View, root: Path, device: torch.device) -> Imag
     validation = Split(train.images[held_out], train.labels[held_out])
     train = Split(train.images[kept], train.labels[kept])
     digest = hashlib.sha256(repr(sorted(manifest["sha256"].items())).encode()).hexdigest()
-    return Images(*(_resident(split, view, device) for split in (train, validation, test)), digest)
+    train, validation, test = (_resident(split, view, device) for split in (train, validation, test))
+    return Images(train, validation, test, digest)
 
 
 def _resident(split: Split, view: View, device: torch.device) -> Split:
-    images = split.images.to(device)
+    images, size_px = split.images, view.resolution_px
     if view.kind == "resized" and len(images):
-        images = resize(images, view.resolution_px)
-    if len(images) and images.shape[-1] != view.resolution_px:
-        raise CrossresError(
-            f"view.resolution_px {view.resolution_px}: the images are {images.shape[-1]} px; use kind: resized"
-        )
-    return Split(images, split.labels.to(device))
+        images = resize(images, size_px)
+    if len(images) and images.shape[-1] != size_px:
+        raise CrossresError(f"view.resolution_px {size_px}: the images are {images.shape[-1]} px; use kind: resized")
+    return Split(images.to(device), split.labels.to(device))
 
 
 def _split(document: dict[str, Any], count: int | None) -> Split:
@@ -131,14 +133,14 @@ def _split(document: dict[str, Any], count: int | None) -> Split:
     labels = torch.tensor(document["fine_labels"], dtype=torch.int64)
     if count is None or count == len(labels):
         return Split(images, labels)
-    if count > len(labels):
-        raise CrossresError(f"{count} images asked for, the data set has {len(labels)}")
     chosen = _first_of_each_class(labels, count)
     return Split(images[chosen], labels[chosen])
 
 
 def _first_of_each_class(labels: Tensor, count: int) -> np.ndarray:
     """Choose images so that every class has as many as any other, or one fewer; in file order."""
+    if count > len(labels):
+        raise CrossresError(f"{count} images asked for, the data set has {len(labels)}")
     classes = labels.numpy()
     by_class = np.argsort(classes, kind="stable")
     rank = np.empty(len(classes), dtype=np.int64)
@@ -157,12 +159,13 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _verified(path: Path, sha256: str) -> dict[str, Any]:
+    mend = f"delete {path.parent.parent} and run the rule `data` again"
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise CrossresError(f"{path}: no such file; delete {path.parent.parent} and run the rule `data` again") from None
+        raise CrossresError(f"{path}: no such file; {mend}") from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise CrossresError(f"{path}: differs from its manifest; delete {path.parent.parent} and run the rule `data` again")
+        raise CrossresError(f"{path}: differs from its manifest; {mend}")
     return _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
 
 
@@ -175,35 +178,44 @@ def _is_official(path: Path, name: str) -> bool:
     return path.is_file() and _digest(path, "md5") == CIFAR100_MD5[name]
 
 
-def _adopt(source: Path, folder: Path) -> None:
-    """Copy the three files from a folder or an archive, each verified before it takes its place."""
+def _adopt(names: list[str], source: Path, folder: Path) -> None:
+    """Copy files from a folder or an archive, each verified before it takes its place."""
     if not source.exists():
-        raise CrossresError(f"{source}: no such folder or archive; `data.cifar100` in the config names where CIFAR-100 is")
-    for name in FILES:
+        raise CrossresError(f"{source}: no such folder or archive; `cifar100` in the config names where CIFAR-100 is")
+    for name in names:
         part = folder / f"{name}.part"
-        if source.is_dir():
-            found = next((path for path in (source / name, source / FOLDER / name) if path.is_file()), None)
-            if found is None:
-                raise CrossresError(f"{source}: has no file '{name}', nor {FOLDER}/{name}")
-            shutil.copyfile(found, part)
-        else:
-            _extract(source, name, part)
+        try:
+            with _opened(source, name) as found, open(part, "wb") as file:
+                shutil.copyfileobj(found, file)
+        except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
+            part.unlink(missing_ok=True)
+            reason = " ".join(str(error).split())
+            raise CrossresError(
+                f"{source}: '{name}' could not be copied from it ({reason}); it stays as it is"
+            ) from None
         if not _is_official(part, name):
             aside = part.replace(folder / f"{name}.rejected")
-            raise CrossresError(f"{source}: '{name}' is not CIFAR-100's (wrong or cut short, by its MD5); kept as {aside}")
+            wrong = "is not CIFAR-100's (wrong or cut short, by its MD5)"
+            raise CrossresError(f"{source}: '{name}' {wrong}; kept as {aside}")
         part.replace(folder / name)
 
 
-def _extract(archive: Path, name: str, part: Path) -> None:
-    try:
-        with tarfile.open(archive) as tar:
-            member = tar.extractfile(f"{FOLDER}/{name}")
-            assert member is not None
-            with open(part, "wb") as file:
-                shutil.copyfileobj(member, file)
-    except (KeyError, tarfile.TarError, EOFError, OSError) as error:
-        part.unlink(missing_ok=True)
-        raise CrossresError(f"{archive}: '{FOLDER}/{name}' cannot be read from it ({error}); the archive is left as it is") from None
+@contextlib.contextmanager
+def _opened(source: Path, name: str) -> Iterator[IO[bytes]]:
+    """Open one of the files where it stands in a folder or an archive."""
+    if source.is_dir():
+        places = (source / name, source / FOLDER / name)
+        found = next((path for path in places if path.is_file()), None)
+        if found is None:
+            raise CrossresError(f"{source}: has no file '{name}', nor {FOLDER}/{name}")
+        with open(found, "rb") as file:
+            yield file
+    else:
+        with tarfile.open(source) as archive:
+            member = archive.extractfile(f"{FOLDER}/{name}")
+            if member is None:
+                raise tarfile.ReadError("not a regular file")
+            yield member
 
 
 def _download(folder: Path) -> Path:
@@ -218,10 +230,9 @@ def _download(folder: Path) -> Path:
                 while block := response.read(1 << 20):
                     file.write(block)
                     bar.update(len(block))
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise CrossresError(
-            f"{ADDRESS}: could not be downloaded ({error}); set `data: {{cifar100: FOLDER or ARCHIVE}}` in the config to adopt a copy"
-        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        mend = "set `cifar100: FOLDER or ARCHIVE` in the config to adopt a copy"
+        raise CrossresError(f"{ADDRESS}: could not be downloaded ({error}); {mend}") from None
     if _digest(part, "md5") != ARCHIVE_MD5:
         aside = part.replace(archive.with_suffix(".rejected"))
         raise CrossresError(f"{ADDRESS}: the download is wrong or cut short, by its MD5; kept as {aside}; try again")

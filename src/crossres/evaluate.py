@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,9 +36,10 @@ def predict(network: nn.Module, images: Tensor) -> Tensor:
     """
     was_training = network.training
     network.eval()
-    logits = torch.cat([network(normalise(part).contiguous(memory_format=torch.channels_last)).float() for part in images.split(BATCH_SIZE)])
+    batches = (normalise(part).contiguous(memory_format=torch.channels_last) for part in images.split(BATCH_SIZE))
+    logits = [network(batch).float() for batch in batches]
     network.train(was_training)
-    return logits
+    return torch.cat(logits)
 
 
 def measure(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
@@ -118,13 +121,14 @@ def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Spec, int
         CrossresError: When the file is not whole, or does not fit the architecture that it names.
     """
     weights, metadata = read_weights(path)
-    spec = Spec.model_validate_json(metadata["spec"])
+    spec = Spec.parse(json.loads(metadata["spec"]), f"{path}, its spec")
     network = build(spec.model.model_copy(update={"pretrained": False}), spec.dataset.classes, spec.seed)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise CrossresError(f"{path}: does not fit {spec.model.name}: {str(error).splitlines()[-1].strip()}") from None
-    return network.to(device, memory_format=torch.channels_last), spec, int(metadata["epoch"])
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    return network, spec, int(metadata["epoch"])
 
 
 def evaluate(spec: Spec, run_dir: Path, training: Training, data_root: Path, device: torch.device) -> Record:
@@ -141,24 +145,33 @@ def evaluate(spec: Spec, run_dir: Path, training: Training, data_root: Path, dev
         The record.
 
     Raises:
-        CrossresError: When a file is missing or not whole, or the weights are of another spec.
+        CrossresError: When a file is missing or not whole, or not what the training was about.
     """
-    test: Split = load(spec.dataset, spec.view, data_root, device).test
-    evaluations, predictions = [], []
-    for name in ("weights", "last"):
-        network, own_spec, epoch = load_network(run_dir / f"{name}.safetensors", device)
-        if own_spec != spec:
-            raise CrossresError(f"{run_dir / name}.safetensors: of another spec than {run_dir}/spec.json; train the run again")
-        logits = predict(network, test.images)
-        evaluations.append(measure(logits, test.labels, epoch))
-        predictions.append(logits.argmax(1).tolist())
+    images = load(spec.dataset, spec.view, data_root, device)
+    if images.digest != training.provenance.data_sha256:
+        raise CrossresError(
+            f"{data_root}: not the {spec.dataset.name} that {run_dir} was trained on; train the run again"
+        )
+    path = run_dir / "weights.safetensors"
+    best, predictions = _evaluate_file(path, spec, images.test, device)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != training.provenance.weights_sha256:
+        raise CrossresError(f"{path}: not the weights that {run_dir}/training.json is about; train the run again")
+    last, _ = _evaluate_file(run_dir / "last.safetensors", spec, images.test, device)
     return Record(
         spec=spec,
         history=training.history,
         stopped_early=training.stopped_early,
-        best=evaluations[0],
-        last=evaluations[1],
-        predictions=predictions[0],
+        best=best,
+        last=last,
+        predictions=predictions,
         cost=training.cost,
         provenance=training.provenance,
     )
+
+
+def _evaluate_file(path: Path, spec: Spec, test: Split, device: torch.device) -> tuple[Evaluation, list[int]]:
+    network, own_spec, epoch = load_network(path, device)
+    if own_spec != spec:
+        raise CrossresError(f"{path}: of another spec than {path.parent}/spec.json; train the run again")
+    logits = predict(network, test.images)
+    return measure(logits, test.labels, epoch), logits.argmax(1).tolist()

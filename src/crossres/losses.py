@@ -22,6 +22,10 @@ from crossres.schema import NonNegative, Positive, Probability, Strict
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Hyperparameters of several methods; the title names one in the report's tables.
+Temperature = Annotated[Positive, Field(title="Temperature T")]
+CeWeight = Annotated[NonNegative, Field(title="CE weight")]
+
 
 class Targets(NamedTuple):
     """The two labels of a mixed batch; an unmixed one has `lam` 1."""
@@ -38,10 +42,17 @@ class Method(Strict):
     """Base of the training objectives."""
 
     method: str
-    label_smoothing: Probability = 0.0
+    label_smoothing: Probability = Field(default=0.0, title="Label smoothing")
     """Label smoothing of the cross entropy, and of nothing else."""
 
+    title: ClassVar[str]
+    """Name of the method in tables, legends and prose."""
     needs_teacher: ClassVar[bool] = True
+
+    @property
+    def variant(self) -> str:
+        """What names beside the title to tell runs of this method apart: `β = 8`; empty where nothing need be said."""
+        return ""
 
     @abstractmethod
     def losses(
@@ -65,6 +76,7 @@ class CrossEntropy(Method):
 
     method: Literal["ce"] = "ce"
 
+    title: ClassVar[str] = "CE"
     needs_teacher: ClassVar[bool] = False
 
     def losses(
@@ -81,10 +93,12 @@ class KD(Method):
     """
 
     method: Literal["kd"] = "kd"
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
     """T; both distributions are softened by it, and the divergence is scaled by its square."""
-    kd_weight: NonNegative = 0.7
-    ce_weight: NonNegative = 0.3
+    kd_weight: NonNegative = Field(default=0.7, title="KD weight")
+    ce_weight: CeWeight = 0.3
+
+    title: ClassVar[str] = "KD"
 
     def losses(
         self, student_logits: Tensor, teacher_logits: Tensor | None, targets: Targets, epoch: int
@@ -101,9 +115,11 @@ class StandardisedKD(KD):
     """
 
     method: Literal["kd_standardised"] = "kd_standardised"  # type: ignore[assignment]
-    temperature: Positive = 2.0
-    kd_weight: NonNegative = 9.0
-    ce_weight: NonNegative = 0.1
+    temperature: Temperature = 2.0
+    kd_weight: NonNegative = Field(default=9.0, title="KD weight")
+    ce_weight: CeWeight = 0.1
+
+    title: ClassVar[str] = "KD (standardised)"
 
     def losses(
         self, student_logits: Tensor, teacher_logits: Tensor | None, targets: Targets, epoch: int
@@ -122,18 +138,24 @@ class DKD(Method):
     """
 
     method: Literal["dkd"] = "dkd"
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
     """T; both distributions are softened by it, and both terms are scaled by its square."""
-    tckd_weight: NonNegative = 1.0
+    tckd_weight: NonNegative = Field(default=1.0, title="TCKD weight α")
     """Weight of the target-class term (the paper's alpha)."""
-    nckd_weight: NonNegative = 8.0
+    nckd_weight: NonNegative = Field(default=8.0, title="NCKD weight β")
     """Weight of the non-target-class term (the paper's beta)."""
-    ce_weight: NonNegative = 1.0
-    warmup_epochs: int = Field(default=0, ge=0)
+    ce_weight: CeWeight = 1.0
+    warmup_epochs: int = Field(default=0, ge=0, title="DKD warm-up (epochs)")
     """Epochs over which both distillation terms are ramped up; 0 for none."""
-    mixed_target: Literal["interpolate", "joint", "dominant"] = "interpolate"
+    mixed_target: Literal["interpolate", "joint", "dominant"] = Field("interpolate", title="Target of mixed images")
     """What the target class of an image with two labels is. `interpolate`: each in turn, the losses mixed by lambda.
     `joint`: both, so that TCKD is over {a, b, rest} and NCKD over the others. `dominant`: that of the larger share."""
+
+    title: ClassVar[str] = "DKD"
+
+    @property
+    def variant(self) -> str:
+        return f"β = {self.nckd_weight:g}"
 
     def losses(
         self, student_logits: Tensor, teacher_logits: Tensor | None, targets: Targets, epoch: int
@@ -172,10 +194,12 @@ class DIST(Method):
     """
 
     method: Literal["dist"] = "dist"
-    temperature: Positive = 4.0
-    inter_weight: NonNegative = 2.0
-    intra_weight: NonNegative = 2.0
-    ce_weight: NonNegative = 1.0
+    temperature: Temperature = 4.0
+    inter_weight: NonNegative = Field(default=2.0, title="Inter-class weight")
+    intra_weight: NonNegative = Field(default=2.0, title="Intra-class weight")
+    ce_weight: CeWeight = 1.0
+
+    title: ClassVar[str] = "DIST"
 
     def losses(
         self, student_logits: Tensor, teacher_logits: Tensor | None, targets: Targets, epoch: int

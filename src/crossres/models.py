@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
+import pickle
+import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from crossres.records import write_atomic
 from crossres.schema import CrossresError, nearest
 from crossres.spec import Model
 
@@ -36,7 +41,7 @@ def build(model: Model, classes: int, seed: int, weights: Path | None = None) ->
     if model.pretrained and weights is None:
         raise CrossresError(f"model '{model.name}': its ImageNet weights are missing; run the rule `weights`")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach into the devices' generators, too
         return builders[library](name, classes, weights if model.pretrained else None)
 
 
@@ -61,46 +66,55 @@ def fetch_weights(name: str, source: Path | None, output: Path) -> None:
 
     Args:
         name: `torchvision/NAME` or `timm/NAME`.
-        source: A folder to adopt the file from instead of downloading it.
+        source: A folder to adopt the file from instead of downloading it; timm's are always downloaded, by timm itself.
         output: Where the state dict goes.
 
     Raises:
-        CrossresError: When the file is neither there nor to be downloaded, or its digest is wrong.
+        CrossresError: When there are no such weights, the file is neither there nor to be downloaded, or it is wrong.
     """
     library, _, base = name.partition("/")
-    if library == "timm":
-        state = _timm_state(base)
-    else:
-        state = _torchvision_state(base, source, output.parent)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(output)
+    fetchers = {"torchvision": _torchvision_state, "timm": _timm_state}
+    if library not in fetchers:
+        raise CrossresError(f"model '{name}': no ImageNet weights are known; set pretrained: false")
+    state = fetchers[library](base, source, output.parent)
+    write_atomic(output, lambda file: torch.save(state, file))
 
 
 def _torchvision_state(name: str, source: Path | None, cache: Path) -> dict[str, Tensor]:
-    from torchvision.models import get_model_weights
-
-    weights = get_model_weights(name)["IMAGENET1K_V1"]
-    file = Path(urlparse(weights.url).path).name
-    if source is None:
-        try:
-            return torch.hub.load_state_dict_from_url(weights.url, str(cache), check_hash=True, weights_only=True)
-        except (OSError, RuntimeError) as error:
-            hint = "set `weights_dir` in the config to a folder that holds it, or `budget: {pretrained: false}`"
-            raise CrossresError(f"{weights.url}: could not be downloaded ({error}); {hint}") from None
-    path = source / file
-    if not path.is_file():
-        raise CrossresError(f"{path}: no such file; it is served at {weights.url}")
+    url = _weights_url(name)
+    path = (source or cache) / Path(urlparse(url).path).name
     expected = path.stem.rsplit("-", 1)[1]
+    if source is None and not path.is_file():
+        _download(url, path, expected)
+    if not path.is_file():
+        raise CrossresError(f"{path}: no such file; it is served at {url}")
     with open(path, "rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     if not digest.startswith(expected):
-        raise CrossresError(f"{path}: SHA-256 {digest[:8]}… should begin with {expected}; the file is wrong or cut short")
+        wrong = f"SHA-256 {digest[:8]}… should begin with {expected}"
+        raise CrossresError(f"{path}: {wrong}; the file is wrong or cut short; move it away")
     return torch.load(path, weights_only=True)
 
 
-def _timm_state(name: str) -> dict[str, Tensor]:
+def _weights_url(name: str) -> str:
+    from torchvision.models import get_model_weights
+
+    try:
+        return get_model_weights(name)["IMAGENET1K_V1"].url
+    except (ValueError, KeyError):
+        raise CrossresError(f"torchvision has no ImageNet weights of '{name}'; set pretrained: false") from None
+
+
+def _download(url: str, path: Path, sha256_prefix: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), sha256_prefix, progress=sys.stderr.isatty())
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        mend = "set `weights_dir` in the config to a folder that holds it, or `budget: {pretrained: false}`"
+        raise CrossresError(f"{url}: could not be downloaded ({error}); {mend}") from None
+
+
+def _timm_state(name: str, source: Path | None, cache: Path) -> dict[str, Tensor]:
     import timm
 
     try:
@@ -110,14 +124,14 @@ def _timm_state(name: str) -> dict[str, Tensor]:
 
 
 def _torchvision(name: str, classes: int, weights: Path | None) -> nn.Module:
-    from torchvision.models import get_model, list_models
+    from torchvision import models
 
-    if name not in list_models():
-        raise CrossresError(f"torchvision has no model '{name}'{nearest(name, list_models())}")
-    network = get_model(name)
-    if weights is not None:
-        network.load_state_dict(torch.load(weights, weights_only=True))
-    _replace_head(network, classes)
+    known = models.list_models(module=models)
+    if name not in known:
+        raise CrossresError(f"torchvision has no classifier '{name}'{nearest(name, known)}")
+    network = models.get_model(name)
+    _load_pretrained(network, weights)
+    _replace_head(network, name, classes)
     return network
 
 
@@ -126,9 +140,8 @@ def _timm(name: str, classes: int, weights: Path | None) -> nn.Module:
 
     if not timm.is_model(name):
         raise CrossresError(f"timm has no model '{name}'{nearest(name, timm.list_models())}")
-    network = timm.create_model(name)
-    if weights is not None:
-        network.load_state_dict(torch.load(weights, weights_only=True))
+    network: Any = timm.create_model(name)
+    _load_pretrained(network, weights)
     network.reset_classifier(classes)
     return network
 
@@ -142,8 +155,23 @@ def _own(name: str, classes: int, weights: Path | None) -> nn.Module:
     return SmallNet(width, blocks, head, classes)
 
 
-def _replace_head(network: nn.Module, classes: int) -> None:
-    path, head = [(path, module) for path, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+def _load_pretrained(network: nn.Module, weights: Path | None) -> None:
+    if weights is None:
+        return
+    try:
+        network.load_state_dict(torch.load(weights, weights_only=True))
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise CrossresError(
+            f"{weights}: not the weights of this network ({reason}); run the rule `weights` again"
+        ) from None
+
+
+def _replace_head(network: nn.Module, name: str, classes: int) -> None:
+    linear = [(path, module) for path, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise CrossresError(f"torchvision/{name}: ends in no linear layer that could be replaced")
+    path, head = linear[-1]
     parent, _, child = path.rpartition(".")
     setattr(network.get_submodule(parent), child, nn.Linear(head.in_features, classes))
 
@@ -168,9 +196,10 @@ class SmallNet(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [_convolution(3, width, 3, stride=2)]
         channels = width
-        for multiple, count, first_stride, expansion in zip(self.WIDTHS, blocks, self.STRIDES, self.EXPANSIONS, strict=True):
-            for position in range(count):
-                layers.append(FusedBlock(channels, width * multiple, first_stride if position == 0 else 1, expansion))
+        stages = zip(self.WIDTHS, blocks, self.STRIDES, self.EXPANSIONS, strict=True)
+        for multiple, count, first_stride, expansion in stages:
+            for stride in (first_stride, *[1] * (count - 1)):
+                layers.append(FusedBlock(channels, width * multiple, stride, expansion))
                 channels = width * multiple
         self.features = nn.Sequential(*layers, _convolution(channels, head, 1))
         self.classifier = nn.Linear(head, classes)
@@ -199,7 +228,7 @@ class FusedBlock(nn.Module):
         return images + features if self.shortcut else features
 
 
-def _convolution(channels: int, out_channels: int, kernel: int, stride: int = 1, activation: bool = True) -> nn.Sequential:
-    convolution = nn.Conv2d(channels, out_channels, kernel, stride, kernel // 2, bias=False)
-    layers: list[nn.Module] = [convolution, nn.BatchNorm2d(out_channels)]
+def _convolution(channels: int, out: int, kernel: int, stride: int = 1, activation: bool = True) -> nn.Sequential:
+    convolution = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False)
+    layers: list[nn.Module] = [convolution, nn.BatchNorm2d(out)]
     return nn.Sequential(*layers, nn.SiLU(inplace=True)) if activation else nn.Sequential(*layers)

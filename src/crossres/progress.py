@@ -35,6 +35,12 @@ class Progress:
             self.bar.clear()
         print(f"{self.name}: {text}", file=self.stream, flush=True)
 
+    def resumed(self, epoch: int) -> None:
+        """Report that the run goes on after an epoch of an earlier process."""
+        self.note(f"resumed after epoch {epoch}")
+        if self.bar is not None:
+            self.bar.n = self.bar.initial = epoch
+
     def step(self, epoch: int, done: int, steps: int) -> None:
         """Report that a step is done; a plain log hears of it now and then only, and never of the last."""
         if self.bar is not None:

@@ -49,7 +49,8 @@ def commit() -> str | None:
     """Return the commit of the project, with `+` when tracked files differ from it; None outside a repository."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", str(PACKAGE), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")

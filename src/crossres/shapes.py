@@ -1,7 +1,9 @@
 """A generated set of images in CIFAR-100's on-disk format, for the demonstration.  Layer L1.
 
-Twenty classes: five shapes, each with one of four fine textures, in random colours and poses on a smooth noisy background.
-The textures' period of about three pixels makes resolution matter.
+Twenty classes: five shapes, each with one of four fine textures, in random colours and poses on a smooth noisy
+background. The textures' period of about three pixels makes resolution matter.
+
+Everything is computed in float64: in float32 the last bit of a sine depends on the processor, and now and then a pixel.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ TRAIN_IMAGES = 4_000
 TEST_IMAGES = 1_000
 SIDE_PX = 32
 _KEY = 0x5A9E
-Array = NDArray[np.float32]
+Array = NDArray[np.float64]
 
 
 def files() -> dict[str, bytes]:
@@ -48,22 +50,23 @@ def generate(count: int, stream: int) -> tuple[NDArray[np.uint8], NDArray[np.int
     shape, texture = labels // len(TEXTURES), labels % len(TEXTURES)
 
     def uniform(low: float, high: float, *trailing: int) -> Array:
-        return draw.uniform(low, high, (count, *trailing)).astype(np.float32)
+        return draw.uniform(low, high, (count, *trailing))
 
     along, across = _posed_grid(uniform(-5, 5, 1, 1), uniform(-5, 5, 1, 1), uniform(-0.3, 0.3, 1, 1))
     distance = _signed_distance(shape, along, across, radius=uniform(8, 13, 1, 1))
     wave = 2 * np.pi / uniform(2.6, 3.4, 1, 1)
-    stripes = _texture(texture, np.sin(wave * along + uniform(0, 6.28, 1, 1)), np.sin(wave * across + uniform(0, 6.28, 1, 1)))
+    columns, rows = np.sin(wave * along + uniform(0, 6.28, 1, 1)), np.sin(wave * across + uniform(0, 6.28, 1, 1))
+    stripes = _texture(texture, columns, rows)
     inside = 1 / (1 + np.exp(np.clip(distance / 0.5, -20, 20)))[..., None]
     ink = uniform(0.25, 1, 1, 1, 3) + (stripes * uniform(0.18, 0.4, 1, 1))[..., None]
     paper = uniform(0, 0.75, 1, 1, 3) + _smooth(uniform(-0.25, 0.25, 5, 5, 3))
-    noise = draw.normal(0, 0.06, (count, SIDE_PX, SIDE_PX, 3)).astype(np.float32)
+    noise = draw.normal(0, 0.06, (count, SIDE_PX, SIDE_PX, 3))
     images = paper * (1 - inside) + ink * inside + noise
     return (np.clip(images, 0, 1) * 255).astype(np.uint8), labels
 
 
 def _posed_grid(shift_x: Array, shift_y: Array, angle: Array) -> tuple[Array, Array]:
-    pixels = np.arange(SIDE_PX, dtype=np.float32) - SIDE_PX / 2
+    pixels = np.arange(SIDE_PX) - SIDE_PX / 2
     x, y = pixels[None, None, :] - shift_x, pixels[None, :, None] - shift_y
     return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
 
@@ -91,6 +94,6 @@ def _smooth(corners: Array) -> Array:
     cells = corners.shape[1] - 1
     place = np.arange(SIDE_PX) * cells / SIDE_PX
     low = place.astype(np.int64)
-    share = (place - low).astype(np.float32)
+    share = place - low
     rows = corners[:, low] * (1 - share)[:, None, None] + corners[:, low + 1] * share[:, None, None]
     return rows[:, :, low] * (1 - share)[:, None] + rows[:, :, low + 1] * share[:, None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import Field, model_validator
@@ -17,7 +17,22 @@ from crossres.losses import Objective
 from crossres.schema import Count, CrossresError, NonNegative, Positive, Probability, Strict, nearest
 
 DatasetName = Literal["cifar100", "shapes"]
-CLASSES: dict[str, int] = {"cifar100": 100, "shapes": 20}
+
+
+class DatasetFacts(NamedTuple):
+    """What a data set holds as a whole."""
+
+    title: str
+    """What the report calls it."""
+    classes: int
+    train_images: int
+    test_images: int
+
+
+DATASETS: dict[DatasetName, DatasetFacts] = {
+    "cifar100": DatasetFacts("CIFAR-100", classes=100, train_images=50_000, test_images=10_000),
+    "shapes": DatasetFacts("a generated set of shapes", classes=20, train_images=4_000, test_images=1_000),
+}
 
 
 class Dataset(Strict):
@@ -34,7 +49,7 @@ class Dataset(Strict):
 
     @property
     def classes(self) -> int:
-        return CLASSES[self.name]
+        return DATASETS[self.name].classes
 
 
 class Model(Strict):
@@ -175,10 +190,6 @@ class Spec(Strict):
     budget: Budget | None = None
     """The budget that cut this run, when it did."""
 
-    @property
-    def role(self) -> Literal["teacher", "student"]:
-        return "student" if self.teacher else "teacher"
-
     @model_validator(mode="after")
     def _has_a_step(self) -> Spec:
         images = self.dataset.train_images
@@ -237,7 +248,7 @@ class Suite(Strict):
         """Return the self-contained spec of one run and seed, cut by a budget if one is given."""
         run = self.run(name)
         cut = (budget or Budget()).model_dump(exclude_none=True)
-        sizes = {key: cut[key] for key in ("train_images", "test_images") if key in cut}
+        sizes: dict[str, Any] = {key: cut[key] for key in ("train_images", "test_images") if key in cut}
         dataset = self.dataset.model_copy(update=sizes)
         model, optimisation = run.model, run.optimisation
         if "pretrained" in cut:

@@ -5,8 +5,9 @@ Every table, figure and sentence of the report that compares runs starts from th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -14,16 +15,17 @@ from crossres.records import Record
 from crossres.schema import CrossresError
 from crossres.spec import Spec
 
-TEXT_COLUMNS = ("suite", "run", "thesis_id", "role", "model", "method", "recipe", "resolution", "teacher", "select")
+Role = Literal["teacher", "student", "alone"]
+"""A run's part: teacher of another, student of one, or alone with the labels."""
 
-METHOD_NAMES = {"ce": "CE", "kd": "KD", "kd_standardised": "KD (standardised)", "dkd": "DKD", "dist": "DIST"}
+TEXT_COLUMNS = ("suite", "run", "thesis_id", "role", "model", "method", "recipe", "resolution", "teacher", "select")
+"""Columns that are text, also where a CSV reader takes them for numbers."""
 
 
 def method_name(spec: Spec) -> str:
     """Name a run's method as tables and legends do: `DKD (β = 8)`."""
-    name = METHOD_NAMES.get(spec.objective.method, spec.objective.method)
-    weight = getattr(spec.objective, "nckd_weight", None)
-    return name if weight is None else f"{name} (β = {weight:g})"
+    title, variant = spec.objective.title, spec.objective.variant
+    return f"{title} ({variant})" if variant else title
 
 
 def resolution_name(spec: Spec) -> str:
@@ -55,8 +57,10 @@ def recipe_name(spec: Spec) -> str:
 def summarise(records: Iterable[Record]) -> pd.DataFrame:
     """Return the tidy table of a suite's records.
 
-    `gap_pct` is the teacher's accuracy minus the student's, in points; `retention_pct` is the student's accuracy as a share
-    of the teacher's; `compression` is the teacher's parameter count over the student's. All three are empty for a teacher.
+    `role` is `student` for a run with a teacher, `teacher` for one that another run names as its teacher, else `alone`.
+    `gap_pct` is the teacher's accuracy minus the student's, in points; `retention_pct` is the student's accuracy as a
+    share of the teacher's; `compression` is the teacher's parameter count over the student's. All three are empty for
+    any run but a student.
 
     Args:
         records: One record a run and seed; a student's teacher must be among them.
@@ -65,7 +69,8 @@ def summarise(records: Iterable[Record]) -> pd.DataFrame:
         One row a run and seed, in the order given. Columns are named with their units.
     """
     by_key = {(record.spec.run, record.spec.seed): record for record in records}
-    return pd.DataFrame([_row(record, by_key) for record in by_key.values()])
+    teachers = {record.spec.teacher for record in by_key.values()}
+    return pd.DataFrame([_row(record, by_key, _role(record.spec, teachers)) for record in by_key.values()])
 
 
 def read_summary(path: Path) -> pd.DataFrame:
@@ -75,14 +80,20 @@ def read_summary(path: Path) -> pd.DataFrame:
         CrossresError: When the file is missing or is not such a table.
     """
     try:
-        return pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, "object"), float_precision="round_trip")
+        return pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, "object"))
     except FileNotFoundError:
         raise CrossresError(f"{path}: no such file") from None
     except ValueError as error:
         raise CrossresError(f"{path}: not a summary ({error}); delete it and run its rule again") from None
 
 
-def _row(record: Record, by_key: dict[tuple[str, int], Record]) -> dict[str, object]:
+def _role(spec: Spec, teachers: Container[str | None]) -> Role:
+    if spec.teacher is not None:
+        return "student"
+    return "teacher" if spec.run in teachers else "alone"
+
+
+def _row(record: Record, by_key: dict[tuple[str, int], Record], role: Role) -> dict[str, object]:
     spec, cost = record.spec, record.cost
     teacher = by_key.get((spec.teacher, spec.teacher_seed)) if spec.teacher and spec.teacher_seed is not None else None
     accuracy = record.best.top1_pct
@@ -91,7 +102,7 @@ def _row(record: Record, by_key: dict[tuple[str, int], Record]) -> dict[str, obj
         "run": spec.run,
         "thesis_id": spec.thesis_id,
         "seed": spec.seed,
-        "role": spec.role,
+        "role": role,
         "model": model_name(spec),
         "method": method_name(spec),
         "recipe": recipe_name(spec),

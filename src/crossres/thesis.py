@@ -1,7 +1,7 @@
 """The thesis's own logs, turned into records.  Layer L0.
 
-The 19 log files are known by their SHA-256, listed in `thesis.sha256` beside this module, wherever they lie: a folder of
-them, or the archive of the thesis's repository, is searched by content and never trusted by name.
+The 19 log files are known by their SHA-256, listed in `thesis.sha256` beside this module, wherever they lie: a folder
+of them, or the archive of the thesis's repository, is searched by content and never trusted by name.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Log(NamedTuple):
 def known_digests() -> dict[str, str]:
     """Return the path in the log folder of each file's SHA-256."""
     rows = (line.split(maxsplit=1) for line in DIGESTS.read_text(encoding="utf-8").splitlines())
-    return {digest: path for digest, path in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def read_logs(source: str | None) -> dict[str, Log]:
@@ -68,7 +68,7 @@ def read_logs(source: str | None) -> dict[str, Log]:
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         where = source or f"{REPOSITORY} at {COMMIT[:7]}"
-        raise CrossresError(f"{where}: no file with the SHA-256 of {missing[0]}{more}: not the thesis's logs, or changed")
+        raise CrossresError(f"{where}: no file with the SHA-256 of {missing[0]}{more}; these logs are not the thesis's")
     return logs
 
 
@@ -155,7 +155,7 @@ def _thesis_id(path: str) -> str:
 
 
 def _epoch(row: dict[str, str]) -> Epoch:
-    # From epoch 6 on the thesis logged the rate after its scheduler's step: that of the next epoch. It is kept as logged.
+    # From epoch 6 on the thesis logged the rate after its scheduler's step, the next epoch's. It is kept as logged.
     return Epoch(
         epoch=int(row["epoch"]),
         learning_rate=float(row["learning_rate"]),

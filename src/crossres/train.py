@@ -1,7 +1,7 @@
 """One training loop for teachers and students.  Layer L1.
 
-A run is a function of its spec, its data and its teacher. Every epoch ends with its whole state on disk, so that whatever
-kills the process costs one epoch at most; on a CPU the resumed run equals the uninterrupted one bit for bit.
+A run is a function of its spec, its data and its teacher. Every epoch ends with its whole state on disk, so that
+whatever kills the process costs one epoch at most; on a CPU the resumed run equals the uninterrupted one bit for bit.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from crossres.models import build, gmacs, parameter_count
 from crossres.progress import Progress
 from crossres.records import Cost, Epoch, Training, write_atomic, write_json
 from crossres.schema import CrossresError, canonical_json
-from crossres.spec import Optimisation, Spec, View
+from crossres.spec import Optimisation, Spec
 
 
 def learning_rate(optimisation: Optimisation, epoch: int) -> float:
     """Return the learning rate of an epoch: linear warm-up, then cosine annealing to zero.
 
-    With W warm-up epochs of E and the peak rate r: `r · e / W` for `e ≤ W`, then `r / 2 · (1 + cos(π (e − W − 1) / (E − W)))`.
+    With W warm-up epochs of E and the peak rate r: `r · e / W` for `e ≤ W`, then
+    `r / 2 · (1 + cos(π (e − W − 1) / (E − W)))`.
 
     Args:
         optimisation: The schedule.
@@ -52,24 +53,28 @@ def learning_rate(optimisation: Optimisation, epoch: int) -> float:
 
 @dataclass
 class Tally:
-    """What one epoch adds up, weighted by steps."""
+    """What the steps of one epoch add up to."""
 
-    steps: int = 0
-    terms: dict[str, Tensor] = field(default_factory=dict)
-    grad_norm: float = 0.0
+    terms: dict[str, list[Tensor]] = field(default_factory=dict)
+    """Values of each term, on the device; a step that did without a term adds none."""
+    grad_norms: list[float] = field(default_factory=list)
     clipped: int = 0
     nonfinite: int = 0
     overflow: int = 0
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Add the terms of one step, on the device."""
+        """Add the terms of one step."""
         for name, term in terms.items():
-            self.terms[name] = self.terms.get(name, 0) + term.detach().double()
-        self.steps += 1
+            self.terms.setdefault(name, []).append(term.detach())
+
+    def add_norm(self, norm: float, limit: float | None) -> None:
+        """Add the norm that the gradients of one step had before they were clipped."""
+        self.grad_norms.append(norm)
+        self.clipped += limit is not None and norm > limit
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each term; NaN where no step was taken."""
-        return {name: float(total) / max(self.steps, 1) for name, total in self.terms.items()}
+        """Return the mean of each term over the steps that had it."""
+        return {name: torch.stack(values).double().mean().item() for name, values in self.terms.items()}
 
 
 @dataclass
@@ -93,7 +98,13 @@ class Trainer:
     """A run in training: its network, teacher, data stream, optimiser and state."""
 
     def __init__(
-        self, spec: Spec, data_root: Path, run_dir: Path, device: torch.device, teacher: Path | None, weights: Path | None
+        self,
+        spec: Spec,
+        data_root: Path,
+        run_dir: Path,
+        device: torch.device,
+        teacher: Path | None = None,
+        weights: Path | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -111,11 +122,10 @@ class Trainer:
         self.spec, self.run_dir, self.device = spec, run_dir, device
         self.precision = spec.optimisation.precision if device.type == "cuda" else "fp32"
         self.images: Images = load(spec.dataset, spec.view, data_root, device)
-        self.stream = Stream(
-            spec.augmentation, self.images.train.images, self.images.train.labels, spec.seed, spec.optimisation.batch_size
-        )
+        self.stream = Stream(spec.augmentation, *self.images.train, spec.seed, spec.optimisation.batch_size)
         self.network = build(spec.model, spec.dataset.classes, spec.seed, weights)
-        self.network.to(device, memory_format=torch.channels_last).train()
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        self.teacher_view = spec.teacher_view or spec.view
         self.teacher, self.teacher_sha256 = self._load_teacher(teacher)
         self.optimiser = _adamw(self.network, spec.optimisation)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
@@ -127,11 +137,17 @@ class Trainer:
         if self.spec.teacher is None:
             return None, None
         if path is None:
-            raise CrossresError(f"run {self.spec.run}: give the weights of its teacher {self.spec.teacher} with --teacher")
+            raise CrossresError(
+                f"run {self.spec.run}: no weights of its teacher {self.spec.teacher}; use --teacher FILE"
+            )
         teacher, own, _ = load_network(path, self.device)
         if (own.run, own.seed) != (self.spec.teacher, self.spec.teacher_seed):
             wanted = f"{self.spec.teacher} seed {self.spec.teacher_seed}"
             raise CrossresError(f"{path}: weights of {own.run} seed {own.seed}, but the spec names {wanted}")
+        own_px, seen_px = self.spec.view.resolution_px, self.teacher_view.resolution_px
+        if self.teacher_view.kind != "upsampled" and seen_px != own_px:
+            where = f"run {self.spec.run}, teacher_view"
+            raise CrossresError(f"{where}: the batch is {own_px} px, not {seen_px}; use kind: upsampled")
         with open(path, "rb") as file:
             return teacher.eval().requires_grad_(False), hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -160,7 +176,7 @@ class Trainer:
         optimisation, done = self.spec.optimisation, self.progressed
         patience = optimisation.patience_epochs
         waited = done.epoch - done.best_epoch if optimisation.select != "last" else 0
-        return done.epoch >= optimisation.epochs or (patience is not None and done.epoch > 0 and waited >= patience)
+        return done.epoch >= optimisation.epochs or (patience is not None and waited >= patience)
 
     def _run_epoch(self, progress: Progress) -> None:
         epoch, started = self.progressed.epoch + 1, time.perf_counter()
@@ -189,35 +205,35 @@ class Trainer:
         progress.epoch(entry, images / (stepped - started), done.seconds / epoch)
 
     def _step(self, batch: MixedBatch, epoch: int, step: int, tally: Tally) -> None:
+        terms = self._losses(batch, epoch)
+        fell_back = not torch.isfinite(terms["total"])
+        if fell_back:
+            tally.nonfinite += 1
+            self._stop_if_told(_first_nonfinite(terms), epoch, step)
+            terms = self._fallback(terms)
+            if not terms:
+                return
+        tally.add(terms)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(terms["total"]).backward()
+        self.scaler.unscale_(self.optimiser)
+        norm = self._clip()
+        if math.isfinite(norm):
+            tally.add_norm(norm, self.spec.optimisation.grad_clip_norm)
+            self.scaler.step(self.optimiser)
+        elif self.scaler.get_scale() > 1:  # 1 without a scaler; a gradient that overflows unscaled is no matter of fp16
+            tally.overflow += 1
+        else:
+            tally.nonfinite += not fell_back
+            self._stop_if_told("gradient", epoch, step)
+        self.scaler.update()
+
+    def _losses(self, batch: MixedBatch, epoch: int) -> dict[str, Tensor]:
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self._autocast_type(), enabled=self.precision != "fp32"):
             teacher_logits = self._teacher_logits(batch.images)
             student_logits = self.network(images)
-        terms = self.spec.objective.losses(student_logits, teacher_logits, batch.targets, epoch)
-        self.optimiser.zero_grad(set_to_none=True)
-        total = terms["total"]
-        if not torch.isfinite(total):
-            tally.nonfinite += 1
-            total = self._mend(terms, epoch, step)
-            if total is None:
-                return
-        self.scaler.scale(total).backward()
-        self.scaler.unscale_(self.optimiser)
-        norm = self._clip()
-        if not math.isfinite(norm):
-            if self.precision == "fp16":
-                tally.overflow += 1
-            else:
-                tally.nonfinite += 1
-                self._stop_or_go_on("gradient", epoch, step)
-                return
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        limit = self.spec.optimisation.grad_clip_norm
-        tally.add({**terms, "total": total})
-        if math.isfinite(norm):
-            tally.grad_norm += norm
-            tally.clipped += limit is not None and norm > limit
+        return self.spec.objective.losses(student_logits, teacher_logits, batch.targets, epoch)
 
     def _autocast_type(self) -> torch.dtype:
         return torch.float16 if self.precision == "fp16" else torch.bfloat16
@@ -226,48 +242,49 @@ class Trainer:
     def _teacher_logits(self, images: Tensor) -> Tensor | None:
         if self.teacher is None:
             return None
-        view = self.spec.teacher_view or View()
-        seen = upsample(images, view.resolution_px) if view.kind == "upsampled" else images
+        seen = upsample(images, self.teacher_view.resolution_px)
         return self.teacher(seen.contiguous(memory_format=torch.channels_last))
 
     def _clip(self) -> float:
         limit = self.spec.optimisation.grad_clip_norm
         return float(nn.utils.clip_grad_norm_(self.network.parameters(), limit if limit is not None else math.inf))
 
-    def _mend(self, terms: dict[str, Tensor], epoch: int, step: int) -> Tensor | None:
-        """Return the loss to use instead of a non-finite one; None to skip the step."""
-        bad = next((name for name, term in terms.items() if name != "total" and not torch.isfinite(term)), "total")
-        self._stop_or_go_on(bad, epoch, step)
-        falls_back = self.spec.optimisation.nonfinite == "thesis_fallback" and bool(torch.isfinite(terms["ce"]))
-        return terms["ce"] if falls_back else None
+    def _fallback(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what to minimise instead of a non-finite loss: cross entropy alone, or nothing, to skip the step."""
+        ce = terms["ce"]
+        falls_back = self.spec.optimisation.nonfinite == "thesis_fallback" and torch.isfinite(ce)
+        return {"ce": ce, "total": ce} if falls_back else {}
 
-    def _stop_or_go_on(self, term: str, epoch: int, step: int) -> None:
-        if self.spec.optimisation.nonfinite == "stop":
-            good = f"the state of epoch {epoch - 1} is kept in {self.state_dir}" if epoch > 1 else "no epoch was finished"
-            raise CrossresError(
-                f"run {self.spec.run} seed {self.spec.seed}: {term} is not finite at epoch {epoch}, step {step + 1}; "
-                f"{good}; lower the learning rate, or set optimisation.nonfinite to skip"
-            )
+    def _stop_if_told(self, term: str, epoch: int, step: int) -> None:
+        if self.spec.optimisation.nonfinite != "stop":
+            return
+        kept = f"the state of epoch {epoch - 1} is kept in {self.state_dir}" if epoch > 1 else "no epoch was finished"
+        raise CrossresError(
+            f"run {self.spec.run} seed {self.spec.seed}: {term} is not finite at epoch {epoch}, step {step + 1}; "
+            f"{kept}; lower the learning rate, or set optimisation.nonfinite to skip"
+        )
 
     def _entry(self, epoch: int, rate: float, tally: Tally) -> Epoch:
-        if tally.steps == 0:
-            raise CrossresError(f"run {self.spec.run}: every step of epoch {epoch} was skipped as not finite; nothing was learned")
-        means = tally.means()
+        where = f"run {self.spec.run} seed {self.spec.seed}, epoch {epoch}"
+        if not tally.grad_norms and not tally.overflow:
+            raise CrossresError(f"{where}: every step was skipped as not finite; nothing was learned")
+        means, steps = tally.means(), len(tally.grad_norms)
         accuracy, loss = _score(self.network, self.images.test)
         validation = _score(self.network, self.images.validation)[0] if len(self.images.validation.labels) else None
-        return Epoch(
-            epoch=epoch,
-            learning_rate=rate,
-            train_loss=means.pop("total"),
-            losses=means,
-            test_loss=loss,
-            test_accuracy_pct=accuracy,
-            validation_accuracy_pct=validation,
-            grad_norm=tally.grad_norm / tally.steps,
-            clipped_share=tally.clipped / tally.steps,
-            nonfinite_steps=tally.nonfinite,
-            overflow_steps=tally.overflow,
-        )
+        entry = {
+            "epoch": epoch,
+            "learning_rate": rate,
+            "train_loss": means.pop("total"),
+            "losses": means,
+            "test_loss": loss,
+            "test_accuracy_pct": accuracy,
+            "validation_accuracy_pct": validation,
+            "grad_norm": sum(tally.grad_norms) / steps if steps else None,
+            "clipped_share": tally.clipped / steps if steps else None,
+            "nonfinite_steps": tally.nonfinite,
+            "overflow_steps": tally.overflow,
+        }
+        return Epoch.parse(entry, where)
 
     def _select(self, entry: Epoch) -> None:
         """Keep this epoch's weights if they are the best so far, by the accuracy that the spec selects by."""
@@ -300,26 +317,29 @@ class Trainer:
 
     def _resume(self, progress: Progress) -> None:
         path = self.state_dir / "state.pt"
-        others = [other for other in self.run_dir.glob("state/*") if other != self.state_dir]
+        others = sorted(other for other in self.run_dir.glob("state/*") if other != self.state_dir)
         if others:
-            progress.note(f"a state of another spec, data set or teacher is kept in {others[0]}; delete it if it is not needed")
+            kept = f"a state of another spec, data set or teacher is kept in {others[0]}"
+            progress.note(f"{kept}; delete it if it is not needed")
         if not path.is_file():
             return
         try:
-            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.scaler.load_state_dict(state["scaler"])
-            saved = state["progressed"]
+            self._restore(torch.load(path, map_location=self.device, weights_only=True))
         except Exception as error:  # torch.load raises many kinds on a damaged file
             reason = " ".join(str(error).split())[:120]
             raise CrossresError(f"{path}: not a whole state ({reason}); move it away to start the run afresh") from None
-        history = [Epoch.model_validate(entry) for entry in saved.pop("history")]
-        self.progressed = Progressed(history=history, **saved)
+        best = self._best_file(self.progressed.best_epoch)
+        if not best.is_file():
+            raise CrossresError(f"{best}: missing; move {self.state_dir} away to start the run afresh")
+        progress.resumed(self.progressed.epoch)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        history = [Epoch.model_validate(entry) for entry in state["progressed"].pop("history")]
+        self.progressed = Progressed(history=history, **state["progressed"])
         self.progressed.resumptions += 1
-        if not self._best_file(self.progressed.best_epoch).is_file():
-            raise CrossresError(f"{self._best_file(self.progressed.best_epoch)}: missing; move {self.state_dir} away to start afresh")
-        progress.note(f"resumed after epoch {self.progressed.epoch}")
 
     def _write_outputs(self) -> Training:
         done = self.progressed
@@ -349,6 +369,10 @@ class Trainer:
         )
         write_json(self.run_dir / "training.json", training.model_dump(mode="json"))
         return training
+
+
+def _first_nonfinite(terms: dict[str, Tensor]) -> str:
+    return next((name for name, term in terms.items() if name != "total" and not torch.isfinite(term)), "total")
 
 
 def _score(network: nn.Module, split: Split) -> tuple[float, float]:

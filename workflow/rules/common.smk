@@ -22,12 +22,14 @@ RESULTS = paths.suite_dir(SUITE.suite, truncated=CONFIG.budget is not None).as_p
 SUITE_FILE = suite_path(CONFIG).as_posix()
 DATA = CONFIG.data_dir.as_posix()
 SOURCES = "src/crossres"
+ENVIRONMENT = str(Path(workflow.basedir) / "envs/environment.yaml")
 JOBS = SUITE.jobs()
 
-# The jobs run this project's code with the interpreter that runs Snakemake.
+# The jobs run this project's code with the interpreter that runs Snakemake. The device is handed over in the environment:
+# as a parameter, another device would be a reason to train again.
 shell.prefix(
-    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:\"$PATH\" "
-    f"PYTHONPATH={shlex.quote(str(Path(workflow.basedir) / 'src'))}; "
+    f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH" '
+    f"PYTHONPATH={shlex.quote(str(Path(workflow.basedir) / 'src'))} CROSSRES_DEVICE={CONFIG.device}; "
 )
 
 
@@ -54,6 +56,24 @@ def all_records():
 
 def spec_of(wildcards):
     return SUITE.resolve(wildcards.run, int(wildcards.seed), CONFIG.budget)
+
+
+def train_inputs(wildcards):
+    spec = spec_of(wildcards)
+    inputs = {
+        "spec": f"{run_dir(wildcards.run, wildcards.seed)}/spec.json",
+        "data": ancient(f"{DATA}/{spec.dataset.name}/manifest.json"),
+    }
+    if spec.teacher:
+        inputs["teacher"] = f"{run_dir(spec.teacher, spec.teacher_seed)}/weights.safetensors"
+    if spec.model.pretrained:
+        inputs["weights"] = ancient(f"{DATA}/weights/{spec.model.name}.pth")
+    return inputs
+
+
+def given(flag):
+    """The flag with its file, where the run has such an input."""
+    return lambda wildcards, input: f"--{flag} {shlex.quote(str(input.get(flag)))}" if input.get(flag) else ""
 
 
 def products(kind, *suffixes):

@@ -9,11 +9,13 @@ rule data:
         f"{DATA}/{{dataset}}/manifest.json",
     log:
         f"{DATA}/{{dataset}}/data.log",
-    params:
-        root=DATA,
-        source=f"--source {shlex.quote(str(CONFIG.cifar100))}" if CONFIG.cifar100 else "",
     wildcard_constraints:
         dataset="cifar100|shapes",
+    conda:
+        ENVIRONMENT
+    params:
+        root=subpath(output[0], ancestor=2),
+        source=f"--source {shlex.quote(str(CONFIG.cifar100))}" if CONFIG.cifar100 else "",
     shell:
         "python -m crossres data {wildcards.dataset} --root {params.root:q} {params.source} 2>&1 | tee {log:q}"
 
@@ -23,6 +25,8 @@ rule weights:
         f"{DATA}/weights/{{library}}/{{model}}.pth",
     log:
         f"{DATA}/weights/{{library}}/{{model}}.log",
+    conda:
+        ENVIRONMENT
     params:
         source=f"--source {shlex.quote(str(CONFIG.weights_dir))}" if CONFIG.weights_dir else "",
     shell:

@@ -21,6 +21,8 @@ rule summary:
         f"{RESULTS}/summary.csv",
     log:
         f"{RESULTS}/summary.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m crossres summary --records {input.records:q} --output {output:q} 2>&1 | tee {log:q}"
 
@@ -34,8 +36,10 @@ rule table:
         multiext(f"{RESULTS}/tables/{{name}}", ".csv", ".tex", ".md"),
     log:
         f"{RESULTS}/tables/{{name}}.log",
+    conda:
+        ENVIRONMENT
     params:
-        folder=f"{RESULTS}/tables",
+        folder=subpath(output[0], parent=True),
     shell:
         "python -m crossres table {wildcards.name} --summary {input.summary:q} --output-dir {params.folder:q} 2>&1"
         " | tee {log:q}"
@@ -51,8 +55,10 @@ rule figure:
         multiext(f"{RESULTS}/figures/{{name}}", ".pdf", ".png"),
     log:
         f"{RESULTS}/figures/{{name}}.log",
+    conda:
+        ENVIRONMENT
     params:
-        folder=f"{RESULTS}/figures",
+        folder=subpath(output[0], parent=True),
     shell:
         "python -m crossres figure {wildcards.name} --summary {input.summary:q} --records {input.records:q}"
         " --output-dir {params.folder:q} 2>&1 | tee {log:q}"
@@ -66,14 +72,16 @@ rule tex:
         tables=products("tables", ".tex"),
         template="paper/report.tex.j2",
         printed="paper/printed.yaml",
-        module=f"{SOURCES}/render.py",
+        modules=[f"{SOURCES}/{name}.py" for name in ("facts", "latex", "render")],
     output:
         f"{RESULTS}/report.tex",
     log:
         f"{RESULTS}/report.tex.log",
+    conda:
+        ENVIRONMENT
     params:
         suite=SUITE_FILE,
-        commit=commit(),
+        commit=commit() or "",
     shell:
         "python -m crossres tex --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
         " --commit {params.commit:q} --output {output:q} 2>&1 | tee {log:q}"
@@ -88,6 +96,8 @@ rule pdf:
         f"{RESULTS}/report.pdf",
     log:
         f"{RESULTS}/report.pdf.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m crossres pdf --source {input.source:q} --bibliography {input.bibliography:q} --output {output:q} 2>&1"
         " | tee {log:q}"

@@ -7,29 +7,13 @@ localrules:
     spec,
 
 
-def train_inputs(wildcards):
-    spec = spec_of(wildcards)
-    inputs = {
-        "spec": f"{run_dir(wildcards.run, wildcards.seed)}/spec.json",
-        "data": ancient(f"{DATA}/{spec.dataset.name}/manifest.json"),
-    }
-    if spec.teacher:
-        inputs["teacher"] = f"{run_dir(spec.teacher, spec.teacher_seed)}/weights.safetensors"
-    if spec.model.pretrained:
-        inputs["weights"] = ancient(f"{DATA}/weights/{spec.model.name}.pth")
-    return inputs
-
-
-def given(flag):
-    """The flag with its file, where the run has such an input."""
-    return lambda wildcards, input: f"--{flag} {shlex.quote(str(input.get(flag)))}" if input.get(flag) else ""
-
-
 rule spec:
     output:
         f"{RESULTS}/{{run}}/seed{{seed}}/spec.json",
     log:
         f"{RESULTS}/{{run}}/seed{{seed}}/spec.log",
+    conda:
+        ENVIRONMENT
     params:
         resolved=lambda wildcards: canonical_json(spec_of(wildcards).model_dump(mode="json")),
     shell:
@@ -45,16 +29,18 @@ rule train:
         training=f"{RESULTS}/{{run}}/seed{{seed}}/training.json",
     log:
         f"{RESULTS}/{{run}}/seed{{seed}}/train.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        gpu=lambda wildcards: int(uses_gpu()),
     params:
         teacher=given("teacher"),
         weights=given("weights"),
         data=DATA,
-    threads: 1
-    resources:
-        gpu=lambda wildcards: int(uses_gpu()),
     shell:
         "python -m crossres train --spec {input.spec:q} --data {params.data:q} {params.teacher} {params.weights}"
-        " --device {config[device]} --threads {threads} 2>&1 | tee -a {log:q}"
+        " --threads {threads} 2>&1 | tee -a {log:q}"
 
 
 rule evaluate:
@@ -68,11 +54,13 @@ rule evaluate:
         f"{RESULTS}/{{run}}/seed{{seed}}/record.json",
     log:
         f"{RESULTS}/{{run}}/seed{{seed}}/evaluate.log",
-    params:
-        data=DATA,
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         gpu=lambda wildcards: int(uses_gpu()),
+    params:
+        data=DATA,
     shell:
-        "python -m crossres evaluate --spec {input.spec:q} --data {params.data:q} --device {config[device]}"
+        "python -m crossres evaluate --spec {input.spec:q} --data {params.data:q}"
         " --threads {threads} --output {output:q} 2>&1 | tee {log:q}"

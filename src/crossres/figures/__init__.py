@@ -19,7 +19,7 @@ import pandas as pd
 from crossres.records import Record, write_atomic
 from crossres.schema import CrossresError
 from crossres.spec import Spec
-from crossres.summary import METHOD_NAMES, recipe_name, resolution_name
+from crossres.summary import recipe_name, resolution_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,10 +143,9 @@ def label(spec: Spec) -> str:
         return spec.run
     if spec.teacher is None:
         return f"teacher {spec.view.resolution_px} px"
-    words = [METHOD_NAMES.get(spec.objective.method, spec.objective.method)]
-    weight = getattr(spec.objective, "nckd_weight", None)
-    if weight is not None:
-        words.append(f"β={weight:g}")
+    words = [spec.objective.title]
+    if spec.objective.variant:
+        words.append(spec.objective.variant.replace(" ", ""))
     if "→" in resolution_name(spec):
         words.append(resolution_name(spec))
     if recipe_name(spec) != "strong":

@@ -29,7 +29,7 @@ PALE = figures.Look("#dcdcdc", "-")
 
 def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
     """Draw the figure."""
-    groups = _groups(records)
+    groups = _groups(summary, records)
     columns = min(COLUMNS, len(groups))
     rows = ceil(len(groups) / columns)
     figure, panels = figures.panels(
@@ -47,10 +47,10 @@ def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _groups(records: Sequence[Record]) -> list[tuple[str, ...]]:
+def _groups(summary: pd.DataFrame, records: Sequence[Record]) -> list[tuple[str, ...]]:
     """Return what each panel shows: a student after its teacher, in the order of their labels; last, the teachers."""
     teacher_of = {record.name: record.spec.teacher for record in records}
-    teachers = tuple(sorted({name for name in teacher_of.values() if name in teacher_of}))
+    teachers = tuple(sorted(summary.loc[summary["role"] == "teacher", "run"].unique()))
     others = sorted(set(teacher_of) - set(teachers), key=lambda run: figures.label_of(records, run))
     pairs = [tuple(name for name in (teacher_of[run], run) if name in teacher_of) for run in others]
     return pairs + ([teachers] if teachers else [])

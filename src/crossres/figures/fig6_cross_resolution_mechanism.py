@@ -10,7 +10,7 @@ import pandas as pd
 
 from crossres import figures
 from crossres.records import Record
-from crossres.summary import METHOD_NAMES, model_name
+from crossres.summary import model_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,8 +89,8 @@ def _draw_losses(axes: Axes, objective: Any) -> None:
     _box(axes, (82, TOP - 2.5), (20, 9.6), divergence + heat)
     smoothing = f"\nlabel smoothing {objective.label_smoothing:g}" if objective.label_smoothing else ""
     _box(axes, (82, BOTTOM + 2), (20, 7.4), f"cross entropy\nwith labels $a$, $b$, $λ${smoothing}")
-    terms = METHOD_NAMES.get(objective.method, objective.method)
-    total = f"{terms} + {objective.ce_weight:g} CE" if kd is None else f"{kd:g} {terms} + {objective.ce_weight:g} CE"
+    weight = "" if kd is None else f"{kd:g} "
+    total = f"{weight}{objective.title} + {objective.ce_weight:g} CE"
     _box(axes, (91.2, MIDDLE), (15.6, 6.2), f"total loss\n{total}")
 
 

@@ -10,7 +10,6 @@ import csv
 import importlib
 import io
 import math
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,50 +18,14 @@ import pandas as pd
 from scipy import stats
 from tabulate import tabulate
 
+from crossres.latex import escape
 from crossres.records import write_atomic
 from crossres.schema import CrossresError
+from crossres.summary import TEXT_COLUMNS
 
-LATEX_SYMBOLS = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "`": r"\textasciigrave{}",
-    '"': r"\textquotedbl{}",
-    "|": r"\textbar{}",
-    "\u00a0": "~",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "λ": r"$\lambda$",
-    "→": r"$\rightarrow$",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "≤": r"$\le$",
-    "≥": r"$\ge$",
-    "·": r"$\cdot$",
-    "–": r"\textendash{}",
-    "—": r"\textemdash{}",
-    "…": r"\dots{}",
-    "’": r"'",
-}
 MISSING = "—"
-TEXT_COLUMNS = ("suite", "run", "thesis_id", "role", "model", "method", "recipe", "resolution", "teacher", "select")
-"""Columns of the summary that are text, also where a CSV reader took them for numbers."""
 SPREAD_UNITS = ("pct", "minutes")
 """Units of the columns that get a half-width."""
-
-
-class Latex(str):
-    """Text that is LaTeX already and must not be escaped again."""
 
 
 class Column(NamedTuple):
@@ -81,22 +44,6 @@ class Column(NamedTuple):
     """Set in a typewriter face."""
 
 
-def escape(text: object) -> Latex:
-    """Escape text so that LaTeX prints it character by character; `Latex` passes as it is."""
-    if isinstance(text, Latex):
-        return text
-    escaped = "".join(LATEX_SYMBOLS.get(char) or _plain(char) for char in re.sub(r"[ \t\r\n]+", " ", str(text)))
-    for pair in ("--", "''", ",,"):  # ligatures of T1 fonts
-        while pair in escaped:
-            escaped = escaped.replace(pair, f"{pair[0]}{{}}{pair[1]}")
-    return Latex(escaped)
-
-
-def _plain(char: str) -> str:
-    # Latin-1 and Latin Extended-A are what T1 fonts and inputenc can set; anything else is named, so that LaTeX runs.
-    return char if 32 <= ord(char) < 0x180 and char.isprintable() else f"\\texttt{{U+{ord(char):04X}}}"
-
-
 def half_width(values: Iterable[float], level: float = 0.95) -> float:
     """Return the half-width of the t interval of a mean; NaN below two values.
 
@@ -113,8 +60,9 @@ def half_width(values: Iterable[float], level: float = 0.95) -> float:
 def per_run(summary: pd.DataFrame) -> pd.DataFrame:
     """Return one row a run, in the summary's order: means over seeds, `seeds` and half-widths of 95 % t intervals.
 
-    `X_pct` and `train_minutes` get their half-width in `X_ci95_pct` and `train_ci95_minutes`, NaN for one seed. A flag
-    such as `stopped_early` is the share of the seeds it holds for; text must be the same for all of them.
+    `X_pct` and `train_minutes` get their half-width in `X_ci95_pct` and `train_ci95_minutes`, NaN for one seed; the
+    parameters are there in millions too. A flag such as `stopped_early` is the share of the seeds it holds for; text
+    must be the same for all of them.
 
     Args:
         summary: The table of `crossres.summary.summarise`.
@@ -132,19 +80,8 @@ def per_run(summary: pd.DataFrame) -> pd.DataFrame:
             stem, _, unit = str(name).rpartition("_")
             if unit in SPREAD_UNITS:
                 row[f"{stem}_ci95_{unit}"] = half_width(numbers)
-        rows.append(row)
+        rows.append({**row, "parameters_millions": row["parameters"] / 1e6})
     return pd.DataFrame(rows)
-
-
-def roles(summary: pd.DataFrame) -> pd.Series:
-    """Return each run's part, by run: `teacher` of another, `student` of one, or `alone` with the labels.
-
-    Args:
-        summary: The table of `crossres.summary.summarise`, or of `per_run`.
-    """
-    runs = summary.drop_duplicates("run").set_index("run")["teacher"]
-    part = pd.Series("alone", index=runs.index).mask(runs.index.isin(runs.dropna()), "teacher")
-    return part.mask(runs.notna(), "student")
 
 
 def write(name: str, summary: pd.DataFrame, directory: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from crossres.tables import Column, per_run, roles
+from crossres.tables import Column, per_run
 
 RUNS = ()
 SECTION = "results"
@@ -41,6 +41,6 @@ def build(summary: pd.DataFrame) -> pd.DataFrame:
     """
     table = per_run(summary)
     table["seeds"] = table["seeds"] if table["seeds"].max() > 1 else None
-    table = table[table["run"].map(roles(table)) != "teacher"].reset_index(drop=True)
+    table = table[table["role"] != "teacher"].reset_index(drop=True)
     spreads = [column.spread for column in COLUMNS if column.spread]
     return table[[column.key for column in COLUMNS] + spreads]

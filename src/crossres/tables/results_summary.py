@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from crossres.tables import Column, per_run, roles
+from crossres.tables import Column, per_run
 
 RUNS = ()
 SECTION = "results"
@@ -37,8 +37,6 @@ def build(summary: pd.DataFrame) -> pd.DataFrame:
     """
     table = per_run(summary)
     table["seeds"] = table["seeds"] if table["seeds"].max() > 1 else None
-    table["parameters_millions"] = table["parameters"] / 1e6
-    table["role"] = table["run"].map(roles(table))
     order = table["role"].map({"teacher": 0, "alone": 1, "student": 2})
     table = table.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
     return table[[column.key for column in COLUMNS] + ["accuracy_ci95_pct"]]

@@ -1,0 +1,50 @@
+"""What several test modules share: one thread, the generated set, and the real CIFAR-100 where it is at hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CIFAR100_CACHE = Path.home() / ".cache" / "crossres" / "cifar100"
+CIFAR100_UNPACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar100" / "unpack.py"
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> Iterator[None]:
+    """Compute as the workflow does: on one thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data root that holds the generated set."""
+    from crossres.data import prepare
+
+    root = tmp_path_factory.mktemp("data")
+    prepare("shapes", root, None)
+    return root
+
+
+@pytest.fixture(scope="session")
+def cifar100_folder() -> Path:
+    """Return a folder with CIFAR-100's official files; without one, skip."""
+    folder = Path(os.environ.get("CROSSRES_CIFAR100", CIFAR100_CACHE)) / "cifar-100-python"
+    if not folder.exists() and CIFAR100_UNPACK.exists():
+        unpacked = CIFAR100_CACHE.with_name(f"cifar100.{os.getpid()}")
+        unpacked.mkdir(parents=True)
+        subprocess.run([sys.executable, str(CIFAR100_UNPACK), str(unpacked)], check=True, capture_output=True)
+        if not CIFAR100_CACHE.exists():
+            unpacked.rename(CIFAR100_CACHE)
+    if not folder.exists():
+        pytest.skip(f"no CIFAR-100 in {folder} (CROSSRES_CIFAR100 names another place), and no {CIFAR100_UNPACK}")
+    return folder

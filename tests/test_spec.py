@@ -1,0 +1,144 @@
+"""Suites and specs: strict, complete, and what the thesis ran."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from crossres import paths
+from crossres.config import chosen_suite, is_computed, read_config
+from crossres.schema import CrossresError, canonical_json
+from crossres.spec import Budget, Suite, load_suite, merge
+
+SUITES = sorted(path.stem for path in paths.SUITES.glob("*.yaml"))
+
+SMALL: dict[str, Any] = {
+    "suite": "small",
+    "title": "A suite for tests",
+    "dataset": {"name": "shapes"},
+    "presets": {"short": {"optimisation": {"epochs": 4, "warmup_epochs": 1, "batch_size": 8}}},
+    "runs": {
+        "big": {"use": ["short"], "model": {"name": "crossres/tiny_teacher"}, "objective": {"method": "ce"}},
+        "kd": {
+            "use": ["short"],
+            "model": {"name": "crossres/tiny_student"},
+            "teacher": "big",
+            "teacher_view": {"resolution_px": 32},
+            "objective": {"method": "kd"},
+        },
+    },
+}
+
+
+def suite_from(folder: Path, **changes: Any) -> Suite:
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(merge(SMALL, changes)))
+    return load_suite(path)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_suite_resolves_every_run(name: str) -> None:
+    suite = load_suite(paths.suite_file(name))
+    assert suite.suite == name
+    for run, seed in suite.jobs():
+        spec = suite.resolve(run, seed)
+        assert (spec.run, spec.seed) == (run, seed)
+        assert spec.teacher is None or spec.teacher_seed in suite.seeds_of(spec.teacher)
+
+
+def test_paper_and_published_differ_in_name_only() -> None:
+    paper, published = (load_suite(paths.suite_file(name)) for name in ("paper", "published"))
+    assert paper.runs == published.runs
+    assert len(paper.runs) == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"runs": {"kd": {"objective": {"temperatur": 3}}}},
+            r"kd\.temperatur: unknown key; did you mean 'temperature'",
+        ),
+        ({"runs": {"kd": {"optimisation": {"epoch": 3}}}}, r"optimisation\.epoch: unknown key.*'epochs'"),
+        ({"runs": {"kd": {"teacher": "bigg"}}}, r"no run 'bigg'; did you mean 'big'"),
+        ({"runs": {"kd": {"use": ["shrt"]}}}, r"no preset 'shrt'; did you mean 'short'"),
+        ({"runs": {"kd": {"objective": {"method": "dkdd"}}}}, r"objective.*dkdd"),
+        ({"runs": {"big": {"teacher": "kd", "teacher_view": {}}}}, r"objective ce has no use for a teacher"),
+        ({"runs": {"kd": {"optimisation": {"learning_rate": -1}}}}, r"learning_rate.*greater than 0"),
+        ({"runs": {"kd": {"optimisation": {"warmup_epochs": 4}}}}, r"warmup_epochs 4 must be below epochs 4"),
+        ({"runs": {"kd": {"view": {"kind": "upsampled"}}}}, r"'upsampled' is a teacher_view"),
+        ({"dataset": {"name": "cifar10"}}, r"dataset\.name"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CrossresError, match=message) as caught:
+        suite_from(tmp_path, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(CrossresError, match="no such file"):
+        load_suite(tmp_path / "none.yaml")
+    (tmp_path / "broken.yaml").write_text("runs: [")
+    with pytest.raises(CrossresError, match="not valid YAML"):
+        load_suite(tmp_path / "broken.yaml")
+
+
+def test_a_run_by_a_wrong_name_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(CrossresError, match="did you mean 'big'"):
+        suite_from(tmp_path).run("bg")
+
+
+def test_a_budget_cuts_and_is_recorded(tmp_path: Path) -> None:
+    suite = suite_from(tmp_path)
+    whole = suite.resolve("kd", 42)
+    cut = suite.resolve("kd", 42, Budget(train_images=64, test_images=20, epochs=1))
+    assert whole.budget is None
+    assert cut.budget == Budget(train_images=64, test_images=20, epochs=1)
+    assert (cut.dataset.train_images, cut.dataset.test_images) == (64, 20)
+    assert (cut.optimisation.epochs, cut.optimisation.warmup_epochs) == (1, 0)
+    with pytest.raises(CrossresError, match="no step would be taken"):
+        suite.resolve("kd", 42, Budget(train_images=4))
+
+
+def test_changing_one_run_changes_its_spec_alone(tmp_path: Path) -> None:
+    before = suite_from(tmp_path)
+    after = suite_from(tmp_path, runs={"kd": {"objective": {"temperature": 2.0}}})
+    assert before.resolve("big", 42).digest() == after.resolve("big", 42).digest()
+    assert before.resolve("kd", 42).digest() != after.resolve("kd", 42).digest()
+
+
+def test_an_objective_of_another_method_starts_afresh() -> None:
+    merged = merge({"method": "kd", "kd_weight": 0.7}, {"method": "dkd", "nckd_weight": 2.0})
+    assert merged == {"method": "dkd", "nckd_weight": 2.0}
+
+
+def test_the_same_spec_has_the_same_text(tmp_path: Path) -> None:
+    texts = {canonical_json(suite_from(tmp_path).resolve("kd", 42).model_dump(mode="json")) for _ in range(2)}
+    assert len(texts) == 1
+
+
+def test_config_names_the_nearest_key_and_suite() -> None:
+    with pytest.raises(CrossresError, match="sute: unknown key; did you mean 'suite'"):
+        read_config({"sute": "paper"})
+    with pytest.raises(CrossresError, match="no suite 'demoo'; did you mean 'demo'"):
+        chosen_suite(read_config({"suite": "demoo"}))
+    with pytest.raises(CrossresError, match="no run 'kd_64'; did you mean"):
+        chosen_suite(read_config({"suite": "paper", "records": ["kd_64"]}))
+
+
+def test_which_records_are_computed() -> None:
+    paper, published = (load_suite(paths.suite_file(name)) for name in ("paper", "published"))
+    assert not is_computed(read_config({"suite": "published"}), published, "kd_32")
+    assert not is_computed(read_config({"records": "shipped"}), paper, "kd_32")
+    assert is_computed(read_config({"records": ["kd_32"]}), paper, "kd_32")
+    assert not is_computed(read_config({"records": ["kd_32"]}), paper, "kd_32_basic")
+
+
+def test_the_config_file_gives_every_key_its_default() -> None:
+    document = yaml.safe_load(Path("config/config.yaml").read_text())
+    assert read_config(document) == read_config({})
+    assert set(document) == set(type(read_config({})).model_fields)

@@ -1,0 +1,201 @@
+"""The workflow itself: dry runs of every suite, the published build, the demo, and the ways it stops."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from crossres import paths
+
+pytestmark = pytest.mark.workflow
+ROOT = Path.cwd()
+HAS_TEX = shutil.which("latexmk") is not None
+needs_tex = pytest.mark.skipif(not HAS_TEX, reason="latexmk is not installed: the PDF is not built")
+STUDENTS = ("v1", "v2", "v3", "v3.1", "v4")
+SUITES = sorted(path.stem for path in paths.SUITES.glob("*.yaml"))
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    """Copy what git knows or would add, as a fresh clone has it."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if Path(name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(name, target)
+    return folder
+
+
+def snakemake(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", *words]
+    return subprocess.run(command, cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+
+
+def job_counts(output: str) -> dict[str, int]:
+    """Read the table of jobs that Snakemake prints."""
+    lines = output.split("Job stats:")[1].splitlines()[3:]
+    rows = (line.split() for line in lines)
+    return {row[0]: int(row[1]) for row in iter(lambda: next(rows), []) if row[0] != "total"}
+
+
+def make_no_torch(folder: Path) -> str:
+    """A folder for PYTHONPATH in which importing torch or its like, or opening a connection, is an error."""
+    blocked = folder / "blocked"
+    blocked.mkdir()
+    for name in ("torch", "torchvision", "timm", "safetensors"):
+        (blocked / f"{name}.py").write_text("raise ImportError('blocked: this suite must not need it')\n")
+    (blocked / "sitecustomize.py").write_text(
+        "import socket\n\n\ndef refuse(*_):\n    raise OSError('blocked: this suite must not need the network')\n\n\n"
+        "socket.socket.connect = refuse\n"
+    )
+    return str(blocked)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_of_the_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_of_the_project(tmp_path_factory.mktemp("published"))
+    blocked = make_no_torch(tmp_path_factory.mktemp("no-torch"))
+    targets = () if HAS_TEX else ("--", "figures", "tables", "source")
+    done = snakemake(folder, "--cores", "2", "--config", "suite=published", *targets, PYTHONPATH=blocked)
+    assert done.returncode == 0, done.stderr
+    return folder / "results/published"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_of_the_project(tmp_path_factory.mktemp("demo"))
+    targets = () if HAS_TEX else ("--", "figures", "tables", "source")
+    done = snakemake(folder, "--cores", "2", "--config", "suite=demo", *targets)
+    assert done.returncode == 0, done.stderr
+    return folder / "results/demo"
+
+
+def students(results: Path) -> dict[str, dict[str, str]]:
+    with open(results / "tables/all_experiments.csv") as file:
+        return {row["thesis_id"]: row for row in csv.DictReader(file) if row["thesis_id"]}
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_dry_run(project: Path, suite: str) -> None:
+    done = snakemake(project, "-n", "--config", f"suite={suite}")
+    assert done.returncode == 0, done.stderr
+    counts = job_counts(done.stdout + done.stderr)
+    trained = sum(len(counts_of) for counts_of in [yaml.safe_load(paths.suite_file("paper").read_text())["runs"]])
+    assert counts.get("train", 0) == (0 if suite == "published" else trained)
+    assert counts["figure"] == 8
+
+
+def test_shipped_records_cannot_be_trained(project: Path) -> None:
+    done = snakemake(project, "-n", "--forceall", "--config", "suite=published", "records=computed")
+    assert done.returncode == 0, done.stderr
+    assert not {"train", "evaluate", "spec", "data"} & set(job_counts(done.stdout + done.stderr))
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="a CUDA device is here: `paper` would train")
+def test_without_a_gpu_paper_stops_before_any_job(project: Path) -> None:
+    done = snakemake(project, "--quiet", "all")
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("crossres:")]
+    assert len(said) == 1
+    for part in ("CUDA device", "46.7 GPU-hours", "suite=demo", "suite=published", "device=cpu"):
+        assert part in said[0]
+    assert not (project / "results/paper").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["suite=demoo"], "no suite 'demoo'; did you mean 'demo'"),
+        (["sute=demo"], "sute: unknown key; did you mean 'suite'"),
+        (["suite=demo", "budget={epoch: 1}"], "budget.epoch: unknown key; did you mean 'epochs'"),
+    ],
+)
+def test_a_typo_in_the_config_is_one_line(project: Path, words: list[str], message: str) -> None:
+    done = snakemake(project, "-n", "--quiet", "all", "--config", *words)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_published_tables_equal_the_thesis(published: Path) -> None:
+    rows = students(published)
+    read = [(rows[name]["accuracy_pct"], rows[name]["gap_pct"], rows[name]["retention_pct"]) for name in STUDENTS]
+    assert read == [
+        ("76.12", "0.53", "99.31"),
+        ("76.19", "0.46", "99.40"),
+        ("66.85", "9.80", "87.21"),
+        ("75.63", "1.02", "98.67"),
+        ("77.93", "6.46", "92.35"),
+    ]
+
+
+def test_published_builds_every_product(published: Path) -> None:
+    for kind, suffixes in (("figures", (".pdf", ".png")), ("tables", (".csv", ".tex", ".md"))):
+        names = {path.stem for path in (ROOT / "src/crossres" / kind).glob("[a-z]*.py")}
+        assert names == {path.stem for path in (published / kind).glob(f"*{suffixes[0]}")}
+        assert all((published / kind / f"{name}{suffix}").stat().st_size for name in names for suffix in suffixes)
+
+
+@needs_tex
+def test_the_published_report_is_the_same_again(published: Path, tmp_path: Path) -> None:
+    again = copy_of_the_project(tmp_path / "elsewhere" / "deeper")
+    done = snakemake(again, "--cores", "2", "--config", "suite=published")
+    assert done.returncode == 0, done.stderr
+    for name in ("report.pdf", *(f"figures/{path.name}" for path in (published / "figures").glob("*.p*"))):
+        assert (again / "results/published" / name).read_bytes() == (published / name).read_bytes(), name
+
+
+def test_nothing_is_left_to_do(published: Path) -> None:
+    targets = () if HAS_TEX else ("--", "figures", "tables", "source")
+    done = snakemake(published.parent.parent, "-n", "--config", "suite=published", *targets)
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_the_demo_learns(demo: Path) -> None:
+    rows = students(demo)
+    assert set(rows) == set(STUDENTS)
+    chance_pct = 5
+    assert all(float(row["accuracy_pct"]) > 8 * chance_pct for row in rows.values()), rows
+
+
+@needs_tex
+def test_the_demo_report_says_what_it_is(demo: Path) -> None:
+    from pypdf import PdfReader
+
+    text = " ".join(PdfReader(demo / "report.pdf").pages[0].extract_text().split())
+    assert "This is the demonstration" in text
+
+
+def test_editing_a_run_reruns_that_run_alone(demo: Path) -> None:
+    project = demo.parent.parent
+    suite = project / "workflow/suites/demo.yaml"
+    text = suite.read_text()
+    suite.write_text(text.replace("  dkd_beta8:\n", "  dkd_beta8:\n    objective: {nckd_weight: 4.0}\n"))
+    try:
+        done = snakemake(project, "-n", "--config", "suite=demo", "--", "figures")
+        counts = job_counts(done.stdout + done.stderr)
+    finally:
+        suite.write_text(text)
+    assert (counts["spec"], counts["train"], counts["evaluate"]) == (1, 1, 1)
+
+
+def test_a_budget_has_its_own_folder_and_stamp(project: Path) -> None:
+    budget = "budget={train_images: 64, test_images: 40, epochs: 1}"
+    words = ("--cores", "2", "--config", "suite=demo", budget, "--", "tables", "source")
+    done = snakemake(project, *words)
+    assert done.returncode == 0, done.stderr
+    assert "runcated" in (project / "results/demo-truncated/report.tex").read_text()
+    assert not (project / "results/demo").exists()
