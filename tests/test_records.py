@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from crossres import paths, thesis
-from crossres.records import read_record, write_atomic, write_record
+from crossres.records import Record, read_record, write_atomic, write_json, write_record
 from crossres.schema import CrossresError
 from crossres.spec import load_suite
 from crossres.summary import read_summary, summarise
@@ -38,6 +39,18 @@ def test_a_shipped_record_survives_reading_and_writing(path: Path, tmp_path: Pat
 def test_a_shipped_record_has_the_spec_of_its_suite(path: Path) -> None:
     spec = read_record(path).spec
     assert load_suite(paths.suite_file(spec.suite)).resolve(spec.run, spec.seed, spec.budget) == spec
+
+
+def test_the_schema_is_the_types_and_every_shipped_record_is_valid(tmp_path: Path) -> None:
+    shipped = Path("paper/records/schema.json")
+    write_json(tmp_path / "schema.json", Record.model_json_schema())
+    mend = f"run: crossres schema --output {shipped}"
+    assert (tmp_path / "schema.json").read_text() == shipped.read_text(), mend
+    validator = jsonschema.Draft202012Validator(json.loads(shipped.read_text()))
+    for path in SHIPPED:
+        validator.validate(json.loads(path.read_text()))
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate({**json.loads(SHIPPED[0].read_text()), "accuracy": 99})
 
 
 @needs_logs

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from crossres import paths
+from tests.project import copy_of_the_project, snakemake
 
 pytestmark = pytest.mark.workflow
 ROOT = Path.cwd()
@@ -20,23 +18,6 @@ HAS_TEX = shutil.which("latexmk") is not None
 needs_tex = pytest.mark.skipif(not HAS_TEX, reason="latexmk is not installed: the PDF is not built")
 STUDENTS = ("v1", "v2", "v3", "v3.1", "v4")
 SUITES = sorted(path.stem for path in paths.SUITES.glob("*.yaml"))
-
-
-def copy_of_the_project(folder: Path) -> Path:
-    """Copy what git knows or would add, as a fresh clone has it."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True)
-    for name in filter(None, listed.stdout.split("\0")):
-        if Path(name).is_file():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(name, target)
-    return folder
-
-
-def snakemake(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", *words]
-    return subprocess.run(command, cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, check=False)
 
 
 def job_counts(output: str) -> dict[str, int]:

@@ -71,6 +71,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from crossres.device import choose
     from crossres.evaluate import evaluate
     from crossres.records import Training, read_json, read_spec, write_record
+    from crossres.train import discard_state
 
     spec = read_spec(args.spec)
     device = choose(args.device, args.threads)
@@ -78,7 +79,23 @@ def _evaluate(args: argparse.Namespace) -> None:
     training = Training.parse(read_json(path), str(path))
     record = evaluate(spec, args.spec.parent, training, args.data, device)
     write_record(args.output, record)
+    discard_state(args.spec.parent, training)
     print(f"{spec.run} seed {spec.seed}: {record.best.top1_pct:.2f} % on {len(record.predictions or [])} test images")
+
+
+def _show_batch(args: argparse.Namespace) -> None:
+    from crossres.preview import contact_sheet
+    from crossres.records import read_spec, write_atomic
+
+    sheet = contact_sheet(read_spec(args.spec), args.data, args.epoch, args.step, args.images)
+    write_atomic(args.output, sheet)
+    print(args.output)
+
+
+def _schema(args: argparse.Namespace) -> None:
+    from crossres.records import Record, write_json
+
+    write_json(args.output, Record.model_json_schema())
 
 
 def _summary(args: argparse.Namespace) -> None:
@@ -182,6 +199,17 @@ def _parser() -> argparse.ArgumentParser:
 
     added = verb("evaluate", _evaluate, "evaluate a trained run and write its record")
     computes(added)
+    added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    added = verb("show-batch", _show_batch, "draw a training batch as the student and its teacher see it")
+    added.add_argument("--spec", type=Path, required=True, metavar="FILE", help="resolved spec of the run")
+    added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
+    added.add_argument("--epoch", type=int, default=1, metavar="N", help="epoch, from 1")
+    added.add_argument("--step", type=int, default=1, metavar="N", help="step in the epoch, from 1")
+    added.add_argument("--images", type=int, default=16, metavar="N", help="how many images to draw")
+    added.add_argument("--output", type=Path, default=Path("batch.png"), metavar="FILE")
+
+    added = verb("schema", _schema, "write the JSON Schema of a record")
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 
     added = verb("summary", _summary, "put the records of a suite into one table")

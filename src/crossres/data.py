@@ -119,6 +119,12 @@ def load(dataset: Dataset, view: View, root: Path, device: torch.device) -> Imag
     return Images(train, validation, test, digest)
 
 
+def class_names(dataset: Dataset, root: Path) -> list[str]:
+    """Return the name of each class of a prepared data set, in the order of their numbers."""
+    manifest = read_json(data_manifest(root, dataset.name))
+    return _verified(data_dir(root, dataset.name) / FOLDER / "meta", manifest["sha256"]["meta"])["fine_label_names"]
+
+
 def _resident(split: Split, view: View, device: torch.device) -> Split:
     images, size_px = split.images, view.resolution_px
     if view.kind == "resized" and len(images):

@@ -6,17 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from crossres.augment import normalise
 from crossres.data import Split, load
 from crossres.models import build
 from crossres.records import Evaluation, Record, Training
-from crossres.schema import CrossresError
+from crossres.schema import CrossresError, canonical_json
 from crossres.spec import Spec
 
 BATCH_SIZE = 500
@@ -88,8 +89,16 @@ def _calibration_error(confidence: Tensor, correct: Tensor) -> float:
     return (gaps.abs().sum() / len(correct)).item()
 
 
-def read_weights(path: Path) -> tuple[Mapping[str, Tensor], dict[str, str]]:
-    """Read a weights file and what it says of itself (`spec` as JSON, `epoch`).
+def pack_weights(network: nn.Module, spec: Spec, epoch: int) -> bytes:
+    """Return the content of a weights file that says which run and epoch it is of; equal weights give equal bytes."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    origin = {"spec": spec.model_dump(mode="json"), "epoch": epoch}
+    # Under one key: safetensors writes several in an order that changes from file to file.
+    return save(tensors, {"crossres": canonical_json(origin)})
+
+
+def read_weights(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+    """Read a weights file and what it says of itself: its `spec` and `epoch`.
 
     Raises:
         CrossresError: When it is missing, cut short, or was not written by `train`.
@@ -102,9 +111,9 @@ def read_weights(path: Path) -> tuple[Mapping[str, Tensor], dict[str, str]]:
         raise CrossresError(f"{path}: no such file; its rule `train` has to run first") from None
     except Exception as error:  # safetensors raises its own class, which is not public
         raise CrossresError(f"{path}: not a whole weights file ({error}); delete it and run its rule again") from None
-    if not {"spec", "epoch"} <= metadata.keys():
+    if "crossres" not in metadata:
         raise CrossresError(f"{path}: weights that do not say which run they are of; train the run again")
-    return weights, metadata
+    return weights, json.loads(metadata["crossres"])
 
 
 def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Spec, int]:
@@ -120,15 +129,15 @@ def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Spec, int
     Raises:
         CrossresError: When the file is not whole, or does not fit the architecture that it names.
     """
-    weights, metadata = read_weights(path)
-    spec = Spec.parse(json.loads(metadata["spec"]), f"{path}, its spec")
+    weights, origin = read_weights(path)
+    spec = Spec.parse(origin["spec"], f"{path}, its spec")
     network = build(spec.model.model_copy(update={"pretrained": False}), spec.dataset.classes, spec.seed)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise CrossresError(f"{path}: does not fit {spec.model.name}: {str(error).splitlines()[-1].strip()}") from None
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    return network, spec, int(metadata["epoch"])
+    return network, spec, origin["epoch"]
 
 
 def evaluate(spec: Spec, run_dir: Path, training: Training, data_root: Path, device: torch.device) -> Record:

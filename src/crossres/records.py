@@ -112,6 +112,8 @@ class Provenance(Strict):
 class Training(Strict):
     """What training leaves for the evaluation, besides the weights."""
 
+    state: str
+    """Folder of the finished state, which is deleted once the record is written."""
     history: list[Epoch]
     stopped_early: bool
     cost: Cost

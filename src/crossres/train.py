@@ -6,22 +6,24 @@ whatever kills the process costs one epoch at most; on a CPU the resumed run equ
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import math
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from crossres import provenance
 from crossres.augment import MixedBatch, Stream, upsample
 from crossres.data import Images, Split, load
-from crossres.evaluate import load_network, predict
+from crossres.evaluate import load_network, pack_weights, predict
 from crossres.models import build, gmacs, parameter_count
 from crossres.progress import Progress
 from crossres.records import Cost, Epoch, Training, write_atomic, write_json
@@ -158,19 +160,17 @@ class Trainer:
             progress: Where to report.
 
         Returns:
-            History, cost and provenance; `weights.safetensors` and `last.safetensors` are then in the run's folder.
+            History, cost and provenance; `weights.safetensors` and `last.safetensors` are then in the run's folder. The
+            state is kept until `discard_state`: until then a rerun only writes the same outputs again.
 
         Raises:
             CrossresError: On a non-finite loss or gradient, where the spec says to stop.
         """
-        self._resume(progress)
-        while not self._finished():
-            self._run_epoch(progress)
-        training = self._write_outputs()
-        shutil.rmtree(self.state_dir)
-        if not any(self.state_dir.parent.iterdir()):
-            self.state_dir.parent.rmdir()
-        return training
+        with _alone_in(self.run_dir, progress):
+            self._resume(progress)
+            while not self._finished():
+                self._run_epoch(progress)
+            return self._write_outputs()
 
     def _finished(self) -> bool:
         optimisation, done = self.spec.optimisation, self.progressed
@@ -293,14 +293,10 @@ class Trainer:
         assert accuracy is not None
         if self.spec.optimisation.select == "last" or accuracy > self.progressed.best_accuracy_pct:
             self.progressed.best_epoch, self.progressed.best_accuracy_pct = entry.epoch, accuracy
-            write_atomic(self._best_file(entry.epoch), self._weights(entry.epoch))
+            write_atomic(self._best_file(entry.epoch), pack_weights(self.network, self.spec, entry.epoch))
 
     def _best_file(self, epoch: int) -> Path:
         return self.state_dir / f"best-{epoch:04d}.safetensors"
-
-    def _weights(self, epoch: int) -> bytes:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        return save(tensors, {"spec": self.spec.model_dump_json(), "epoch": str(epoch), "format": "pt"})
 
     def _save_state(self) -> None:
         done = self.progressed
@@ -345,9 +341,10 @@ class Trainer:
         done = self.progressed
         best = self._best_file(done.best_epoch).read_bytes()
         write_atomic(self.run_dir / "weights.safetensors", best)
-        write_atomic(self.run_dir / "last.safetensors", self._weights(done.epoch))
+        write_atomic(self.run_dir / "last.safetensors", pack_weights(self.network, self.spec, done.epoch))
         images = self.stream.steps_per_epoch * self.spec.optimisation.batch_size * done.epoch
         training = Training(
+            state=self.state_dir.name,
             history=done.history,
             stopped_early=done.epoch < self.spec.optimisation.epochs,
             cost=Cost(
@@ -369,6 +366,26 @@ class Trainer:
         )
         write_json(self.run_dir / "training.json", training.model_dump(mode="json"))
         return training
+
+
+def discard_state(run_dir: Path, training: Training) -> None:
+    """Delete the state of a run whose record is written: the run is done, and a forced rerun is to start afresh."""
+    shutil.rmtree(run_dir / "state" / training.state, ignore_errors=True)
+    with contextlib.suppress(OSError):  # states of other specs are kept
+        (run_dir / "state").rmdir()
+
+
+@contextlib.contextmanager
+def _alone_in(run_dir: Path, progress: Progress) -> Iterator[None]:
+    """Hold a run's folder; wait while another process trains there, as an orphan of a killed workflow may."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with open(run_dir / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.note("another process is training this run; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _first_nonfinite(terms: dict[str, Tensor]) -> str:

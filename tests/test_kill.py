@@ -1,0 +1,138 @@
+"""Nothing can make training lose work: real `snakemake` runs, killed at random moments, end as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.project import copy_of_the_project
+
+pytestmark = pytest.mark.workflow
+KILLS = 24
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+SETTINGS = {"epochs": 24, "batch_size": 32, "warmup_epochs": 2, "patience_epochs": None, "precision": "fp32"}
+SUITE: dict[str, Any] = {
+    "suite": "small",
+    "title": "A suite to be killed",
+    "dataset": {"name": "shapes", "train_images": 256, "test_images": 100},
+    "seeds": [1],
+    "runs": {
+        "teacher_32": {
+            "model": {"name": "crossres/tiny_student"},
+            "objective": {"method": "ce"},
+            "optimisation": SETTINGS,
+        },
+        "kd_32": {
+            "model": {"name": "crossres/tiny_student"},
+            "teacher": "teacher_32",
+            "teacher_view": {"resolution_px": 32},
+            "objective": {"method": "kd"},
+            "augmentation": {"auto_augment": "cifar10", "erase_prob": 0.25},
+            "optimisation": SETTINGS,
+        },
+    },
+}
+RECORDS = [f"results/small/{run}/seed1/record.json" for run in SUITE["runs"]]
+
+
+def project(folder: Path) -> Path:
+    copy_of_the_project(folder)
+    (folder / "workflow/suites/small.yaml").write_text(yaml.safe_dump(SUITE))
+    return folder
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--quiet", "all", "--config", "suite=small", *words]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
+def trainer_of(group: int) -> int | None:
+    """The process of `crossres train` in a process group, if it has started."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if os.getpgid(int(entry.name)) == group and words[1:4] == [b"-m", b"crossres", b"train"]:
+                return int(entry.name)
+        except (OSError, ProcessLookupError):
+            continue
+    return None
+
+
+def kill(process: subprocess.Popen[str], number: int, draw: random.Random) -> str | None:
+    """Send a signal to the job, to Snakemake or to the group, at a random moment after the training has started."""
+    deadline = time.monotonic() + 60
+    while (trainer := trainer_of(process.pid)) is None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            return None
+        time.sleep(0.02)
+    time.sleep(draw.uniform(1.5, 5.5))
+    chosen, target = SIGNALS[number % len(SIGNALS)], ("job", "snakemake", "group")[number % 3]
+    try:
+        if target == "group":
+            os.killpg(process.pid, chosen)
+        else:
+            os.kill(trainer if target == "job" else process.pid, chosen)
+    except ProcessLookupError:
+        return None
+    return f"{chosen.name} to the {target}"
+
+
+def settle(process: subprocess.Popen[str], folder: Path) -> None:
+    """Wait for the end, and unlock the folder when Snakemake could not do it itself, as its message says."""
+    _, said = process.communicate(timeout=120)
+    if (folder / ".snakemake/locks").is_dir() and any((folder / ".snakemake/locks").iterdir()):
+        unlocked = start(folder, "--unlock")
+        unlocked.communicate(timeout=60)
+    assert "Traceback" not in said, said
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """Everything of the two runs that must not depend on when they were interrupted."""
+    found: dict[str, Any] = {}
+    for path in RECORDS:
+        record = json.loads((folder / path).read_text())
+        cost = record.pop("cost")
+        found[path] = {**record, "parameters": cost["parameters"]}
+        found[f"epochs timed in {path}"] = len(cost["epoch_s"])
+        for name in ("weights", "last"):
+            weights = (folder / path).with_name(f"{name}.safetensors")
+            found[str(weights.relative_to(folder))] = weights.read_bytes()
+    return found
+
+
+def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    whole, killed = project(tmp_path / "whole"), project(tmp_path / "killed")
+    uninterrupted = start(whole, "--", *RECORDS)
+    _, said = uninterrupted.communicate(timeout=300)
+    assert uninterrupted.returncode == 0, said
+
+    draw = random.Random(20260)
+    kills: list[str] = []
+    while len(kills) < KILLS:
+        process = start(killed, "--", *RECORDS)
+        sent = kill(process, len(kills), draw)
+        settle(process, killed)
+        if sent is not None:
+            kills.append(sent)
+        if all((killed / path).is_file() for path in RECORDS):
+            break
+    last = start(killed, "--", *RECORDS)
+    _, said = last.communicate(timeout=300)
+    assert last.returncode == 0, said
+
+    resumed = [json.loads((killed / path).read_text())["cost"]["resumptions"] for path in RECORDS]
+    print(f"{len(kills)} kills, {resumed} resumptions")
+    assert result(killed) == result(whole)
+    assert len(kills) >= 20, f"the runs ended after {len(kills)} kills: make them longer"
+    assert not list(killed.glob("results/small/*/seed1/state"))

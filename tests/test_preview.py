@@ -1,0 +1,38 @@
+"""A batch as a picture: replayed, not remembered."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from crossres import paths
+from crossres.preview import contact_sheet
+from crossres.schema import CrossresError
+from crossres.spec import Spec, load_suite
+
+
+@pytest.fixture
+def spec() -> Spec:
+    return load_suite(paths.suite_file("demo")).resolve("kd_64_to_32", 1)
+
+
+def test_any_batch_can_be_replayed(spec: Spec, shapes_root: Path) -> None:
+    first = contact_sheet(spec, shapes_root, epoch=3, step=5, images=6)
+    contact_sheet(spec, shapes_root, epoch=1, step=1, images=6)
+    assert contact_sheet(spec, shapes_root, epoch=3, step=5, images=6) == first
+    assert contact_sheet(spec, shapes_root, epoch=3, step=6, images=6) != first
+    assert Image.open(io.BytesIO(first)).format == "PNG"
+
+
+def test_a_student_is_shown_beside_its_teacher(spec: Spec, shapes_root: Path) -> None:
+    alone = load_suite(paths.suite_file("demo")).resolve("teacher_32", 1)
+    widths = [Image.open(io.BytesIO(contact_sheet(s, shapes_root, 1, 1, 4))).width for s in (alone, spec)]
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_a_step_that_is_not_there(spec: Spec, shapes_root: Path) -> None:
+    with pytest.raises(CrossresError, match="has the steps 1 to 125"):
+        contact_sheet(spec, shapes_root, epoch=1, step=126, images=4)
