@@ -751,6 +751,25 @@ def test_a_finished_state_is_kept_until_the_record_is_written(bench: Bench) -> N
     assert [path.name for path in (bench.folder / "run/state").iterdir()] == ["another"]
 
 
+def test_a_teacher_must_be_the_one_that_its_training_describes(bench: Bench) -> None:
+    spec = spec_of("teacher_32", optimisation={"epochs": 1, "warmup_epochs": 0})
+    bench.fit(spec, "teacher")
+    weights, described = (bench.folder / "teacher" / name for name in ("weights.safetensors", "training.json"))
+    Trainer(spec_of(), bench.root, bench.folder / "run", CPU, weights)
+    described.write_text(described.read_text().replace('"weights_sha256": "', '"weights_sha256": "0'))
+    with pytest.raises(CrossresError, match="not the weights that .* describes; train teacher_32 again"):
+        Trainer(spec_of(), bench.root, bench.folder / "run", CPU, weights)
+
+
+def test_energy_is_counted_over_epochs_and_forgotten_without_a_counter(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench.fit(spec_of(), "uncounted").cost.energy_wh is None
+    readings = iter(range(0, 36_000, 1_800))
+    monkeypatch.setattr(train.provenance, "energy_j", lambda device: float(next(readings)))
+    assert bench.fit(spec_of(), "counted").cost.energy_wh == EPOCHS * 1_800 / 3_600
+
+
 def test_a_second_process_waits_for_the_first(bench: Bench) -> None:
     heard = io.StringIO()
     (bench.folder / "run").mkdir()

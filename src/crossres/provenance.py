@@ -84,3 +84,25 @@ def peak_memory_mib(device: torch.device) -> float:
 
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def energy_j(device: torch.device) -> float | None:
+    """Return the energy that a GPU has drawn since its driver was loaded, in joules; None without such a counter."""
+    if device.type != "cuda":
+        return None
+    try:
+        import pynvml
+        import torch
+
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+    except Exception:  # no library, no permission, an old GPU: a figure less, and no reason to stop
+        return None
+
+
+def energy_spent(total_j: float | None, before_j: float | None, after_j: float | None) -> float | None:
+    """Add what was drawn between two readings; None as soon as a reading is missing."""
+    if total_j is None or before_j is None or after_j is None:
+        return None
+    return total_j + after_j - before_j

@@ -72,6 +72,8 @@ class Cost(Strict):
     """Training images a second, steps only."""
     peak_memory_mib: float | None = None
     """Peak of the device's memory, or of the process's resident set on a CPU."""
+    energy_wh: float | None = None
+    """Energy that the GPU drew while training, by its own counter, in watt-hours; null where it has none."""
     resumptions: int | None = None
     epoch_s: list[float] = []
     """Wall-clock seconds of each epoch."""

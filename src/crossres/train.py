@@ -26,7 +26,7 @@ from crossres.data import Images, Split, load
 from crossres.evaluate import load_network, pack_weights, predict
 from crossres.models import build, gmacs, parameter_count
 from crossres.progress import Progress
-from crossres.records import Cost, Epoch, Training, write_atomic, write_json
+from crossres.records import Cost, Epoch, Training, read_json, write_atomic, write_json
 from crossres.schema import CrossresError, canonical_json
 from crossres.spec import Optimisation, Spec
 
@@ -90,6 +90,7 @@ class Progressed:
     step_seconds: float = 0.0
     epoch_s: list[float] = field(default_factory=list)
     resumptions: int = 0
+    energy_j: float | None = 0.0
 
     @property
     def epoch(self) -> int:
@@ -150,8 +151,10 @@ class Trainer:
         if self.teacher_view.kind != "upsampled" and seen_px != own_px:
             where = f"run {self.spec.run}, teacher_view"
             raise CrossresError(f"{where}: the batch is {own_px} px, not {seen_px}; use kind: upsampled")
-        with open(path, "rb") as file:
-            return teacher.eval().requires_grad_(False), hashlib.file_digest(file, "sha256").hexdigest()
+        digest, described = hashlib.sha256(path.read_bytes()).hexdigest(), path.with_name("training.json")
+        if described.is_file() and read_json(described)["provenance"]["weights_sha256"] != digest:
+            raise CrossresError(f"{path}: not the weights that {described} describes; train {own.run} again")
+        return teacher.eval().requires_grad_(False), digest
 
     def fit(self, progress: Progress) -> Training:
         """Train to the end, from the last state if there is one, and write the weights.
@@ -179,7 +182,7 @@ class Trainer:
         return done.epoch >= optimisation.epochs or (patience is not None and waited >= patience)
 
     def _run_epoch(self, progress: Progress) -> None:
-        epoch, started = self.progressed.epoch + 1, time.perf_counter()
+        epoch, started, energy = self.progressed.epoch + 1, time.perf_counter(), provenance.energy_j(self.device)
         rate = learning_rate(self.spec.optimisation, epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -199,6 +202,7 @@ class Trainer:
         done.step_seconds += stepped - started
         done.epoch_s.append(round(time.perf_counter() - started, 3))
         done.seconds += time.perf_counter() - started
+        done.energy_j = provenance.energy_spent(done.energy_j, energy, provenance.energy_j(self.device))
         self._select(entry)
         self._save_state()
         images = self.stream.steps_per_epoch * self.spec.optimisation.batch_size
@@ -353,6 +357,7 @@ class Trainer:
                 train_minutes=done.seconds / 60,
                 images_per_s=images / done.step_seconds,
                 peak_memory_mib=provenance.peak_memory_mib(self.device),
+                energy_wh=None if done.energy_j is None else done.energy_j / 3600,
                 resumptions=done.resumptions,
                 epoch_s=done.epoch_s,
             ),
