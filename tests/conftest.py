@@ -48,3 +48,8 @@ def cifar100_folder() -> Path:
     if not folder.exists():
         pytest.skip(f"no CIFAR-100 in {folder} (CROSSRES_CIFAR100 names another place), and no {CIFAR100_UNPACK}")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the long tests first, so that two workers end together."""
+    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)

@@ -111,6 +111,13 @@ def test_a_typo_in_the_config_is_one_line(project: Path, words: list[str], messa
     assert "Traceback" not in done.stderr
 
 
+def test_a_failing_verb_fails_its_rule_with_its_own_line(project: Path) -> None:
+    done = snakemake(project, "--cores", "1", "--config", "cifar100=no/archive", "--", "data/cifar100/manifest.json")
+    assert done.returncode != 0
+    assert "crossres: no/archive: no such folder or archive" in done.stdout + done.stderr
+    assert "MissingOutputException" not in done.stderr
+
+
 def test_the_published_tables_equal_the_thesis(published: Path) -> None:
     rows = students(published)
     read = [(rows[name]["accuracy_pct"], rows[name]["gap_pct"], rows[name]["retention_pct"]) for name in STUDENTS]

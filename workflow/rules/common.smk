@@ -28,7 +28,7 @@ JOBS = SUITE.jobs()
 # The jobs run this project's code with the interpreter that runs Snakemake. The device is handed over in the environment:
 # as a parameter, another device would be a reason to train again.
 shell.prefix(
-    f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH" '
+    f'set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH" '
     f"PYTHONPATH={shlex.quote(str(Path(workflow.basedir) / 'src'))} CROSSRES_DEVICE={CONFIG.device}; "
 )
 

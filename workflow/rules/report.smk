@@ -81,10 +81,10 @@ rule tex:
         ENVIRONMENT
     params:
         suite=SUITE_FILE,
-        commit=commit() or "",
+        commit=f"--commit {commit()}" if commit() else "",
     shell:
         "python -m crossres tex --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
-        " --commit {params.commit:q} --output {output:q} 2>&1 | tee {log:q}"
+        " {params.commit} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule pdf:
