@@ -23,7 +23,7 @@ paper: setup  ## the thesis's seven runs, recomputed: needs a CUDA device (46.7 
 
 test: setup lint  ## lint, unit tests, dry runs, the published build and the demo
 	@envs/tex.sh
-	@python -m pytest
+	@python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
 	@ruff check . && ruff format --check --quiet .
@@ -33,6 +33,9 @@ lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
 
 format: setup  ## format the code
 	@ruff check --fix --quiet . ; ruff format --quiet . ; snakefmt --quiet Snakefile workflow
+
+image:  ## the container image (dependencies and TeX), and docker/crossres.sif where Apptainer is
+	@docker/build
 
 clean:  ## remove results, data sets made here and caches; .venv stays
 	rm -rf results/*/ data/shapes .snakemake .ruff_cache .mypy_cache .hypothesis
