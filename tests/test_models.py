@@ -265,3 +265,21 @@ def test_weights_that_do_not_fit_are_refused(damage: Any, tmp_path: Path) -> Non
 def test_small_networks_have_no_pretrained_weights(tmp_path: Path) -> None:
     with pytest.raises(CrossresError, match="tiny_student has no ImageNet weights; set pretrained: false"):
         build(Model(name=TINY, pretrained=True), 10, 1, tmp_path / "any.pth")
+
+
+def test_timms_weights_are_adopted_from_a_folder(tmp_path: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    name = TINY_TIMM.removeprefix("timm/")
+    with torch.random.fork_rng(devices=[]):
+        theirs = timm.create_model(name)
+    with pytest.raises(CrossresError, match=f"{name}.safetensors: no such file"):
+        fetch_weights(TINY_TIMM, tmp_path, tmp_path / "weights.pth")
+    save_file(theirs.state_dict(), tmp_path / f"{name}.safetensors")
+    fetch_weights(TINY_TIMM, tmp_path, tmp_path / "weights.pth")
+    ours = build(Model(name=TINY_TIMM, pretrained=True), 7, 1, tmp_path / "weights.pth")
+    head = {"classifier.weight", "classifier.bias"}
+    for key, value in theirs.state_dict().items():
+        assert key in head or torch.equal(ours.state_dict()[key], value), key
+    assert ours.state_dict()["classifier.weight"].shape[0] == 7

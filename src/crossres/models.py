@@ -66,7 +66,8 @@ def fetch_weights(name: str, source: Path | None, output: Path) -> None:
 
     Args:
         name: `torchvision/NAME` or `timm/NAME`.
-        source: A folder to adopt the file from instead of downloading it; timm's are always downloaded, by timm itself.
+        source: A folder to adopt the file from instead of downloading it: torchvision's own file, whose name holds the
+            beginning of its SHA-256, or `NAME.safetensors` for timm, which publishes no digests.
         output: Where the state dict goes.
 
     Raises:
@@ -117,8 +118,14 @@ def _download(url: str, path: Path, sha256_prefix: str) -> None:
 def _timm_state(name: str, source: Path | None, cache: Path) -> dict[str, Tensor]:
     import timm
 
+    overlay = None
+    if source is not None:
+        path = source / f"{name}.safetensors"
+        if not path.is_file():
+            raise CrossresError(f"{path}: no such file; put timm's weights of {name} there")
+        overlay = {"file": str(path)}
     try:
-        return timm.create_model(name, pretrained=True).state_dict()
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
     except (OSError, RuntimeError) as error:
         raise CrossresError(f"timm/{name}: its weights could not be fetched ({' '.join(str(error).split())})") from None
 
