@@ -70,6 +70,7 @@ def test_paper_and_published_differ_in_name_only() -> None:
         ({"runs": {"kd": {"optimisation": {"learning_rate": -1}}}}, r"learning_rate.*greater than 0"),
         ({"runs": {"kd": {"optimisation": {"warmup_epochs": 4}}}}, r"warmup_epochs 4 must be below epochs 4"),
         ({"runs": {"kd": {"view": {"kind": "upsampled"}}}}, r"'upsampled' is a teacher_view"),
+        ({"runs": {"kd": {"teacher_view": {"resolution_px": 64}}}}, r"the same view, or kind: upsampled"),
         ({"dataset": {"name": "cifar10"}}, r"dataset\.name"),
     ],
 )

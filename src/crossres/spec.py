@@ -159,6 +159,9 @@ class Run(Strict):
             raise ValueError("teacher_view: missing; say how the teacher sees the batch")
         if self.view.kind == "upsampled":
             raise ValueError("view.kind: 'upsampled' is a teacher_view; a run's own view is native or resized")
+        seen = self.teacher_view
+        if seen is not None and seen.kind != "upsampled" and seen != self.view:
+            raise ValueError("teacher_view: the teacher sees this run's batch: the same view, or kind: upsampled")
         return self
 
 
