@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -20,7 +21,7 @@ from tests.project import copy_of_the_project
 pytestmark = pytest.mark.workflow
 KILLS = 24
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
-SETTINGS = {"epochs": 24, "batch_size": 32, "warmup_epochs": 2, "patience_epochs": None, "precision": "fp32"}
+SETTINGS = {"epochs": 60, "batch_size": 32, "warmup_epochs": 2, "patience_epochs": None, "precision": "fp32"}
 SUITE: dict[str, Any] = {
     "suite": "small",
     "title": "A suite to be killed",
@@ -30,7 +31,7 @@ SUITE: dict[str, Any] = {
         "teacher_32": {
             "model": {"name": "crossres/tiny_student"},
             "objective": {"method": "ce"},
-            "optimisation": SETTINGS,
+            "optimisation": {**SETTINGS, "epochs": 20},
         },
         "kd_32": {
             "model": {"name": "crossres/tiny_student"},
@@ -69,20 +70,43 @@ def trainer_of(group: int) -> int | None:
     return None
 
 
-def kill(process: subprocess.Popen[str], number: int, draw: random.Random) -> str | None:
-    """Send a signal to the job, to Snakemake or to the group, at a random moment after the training has started."""
+def await_new_state(process: subprocess.Popen[str], folder: Path) -> None:
+    """Wait until some run has written its state once more: runs are killed by epochs, however fast the machine."""
+
+    def states() -> dict[Path, int]:
+        found = {}
+        for path in folder.glob("results/small/*/seed1/state/*/state.pt"):
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = path.stat().st_mtime_ns
+        return found
+
+    before = states()
+    while process.poll() is None and not states().items() - before.items():
+        time.sleep(0.005)
+
+
+def kill(process: subprocess.Popen[str], folder: Path, number: int, draw: random.Random) -> str | None:
+    """Send a signal to the job or to the whole group, at a random moment: in start-up, in an epoch, or in a write.
+
+    Snakemake alone is not signalled: it then waits for its job, and the run ends as any other.
+    """
     deadline = time.monotonic() + 60
     while (trainer := trainer_of(process.pid)) is None:
         if process.poll() is not None or time.monotonic() > deadline:
             return None
         time.sleep(0.02)
-    time.sleep(draw.uniform(1.5, 5.5))
-    chosen, target = SIGNALS[number % len(SIGNALS)], ("job", "snakemake", "group")[number % 3]
+    epochs = draw.randrange(5)
+    if epochs == 0:
+        time.sleep(draw.uniform(0, 3))
+    for _ in range(epochs):
+        await_new_state(process, folder)
+    time.sleep(draw.uniform(0, 0.15))
+    chosen, target = SIGNALS[number % len(SIGNALS)], ("job", "group")[number // len(SIGNALS) % 2]
     try:
         if target == "group":
             os.killpg(process.pid, chosen)
         else:
-            os.kill(trainer if target == "job" else process.pid, chosen)
+            os.kill(trainer, chosen)
     except ProcessLookupError:
         return None
     return f"{chosen.name} to the {target}"
@@ -121,7 +145,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
     kills: list[str] = []
     while len(kills) < KILLS:
         process = start(killed, "--", *RECORDS)
-        sent = kill(process, len(kills), draw)
+        sent = kill(process, killed, len(kills), draw)
         settle(process, killed)
         if sent is not None:
             kills.append(sent)
