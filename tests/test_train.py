@@ -963,3 +963,16 @@ def test_a_terminal_has_a_bar_that_knows_where_it_resumed() -> None:
     assert "resumed after epoch 3\n" in stream.getvalue()
     assert "40%" in stream.getvalue()
     assert "31.25 %" in stream.getvalue()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_training_on_cuda_in_every_precision(bench: Bench, precision: str) -> None:
+    spec = spec_of(optimisation={"precision": precision})
+    run_dir = bench.folder / "run"
+    trainer = Trainer(spec, bench.root, run_dir, torch.device("cuda"), bench.teachers / f"{spec.teacher}.safetensors")
+    training = trainer.fit(quiet(spec))
+    assert training.provenance.precision == precision
+    assert training.history[-1].train_loss < training.history[0].train_loss
+    assert all(entry.nonfinite_steps == 0 for entry in training.history)
