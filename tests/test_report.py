@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crossres import catalog, render, shapes, tables
-from crossres.facts import SETTINGS, Facts, compare_printed
+from crossres.facts import SETTINGS, Facts, Number, compare_printed
 from crossres.latex import Latex, escape
 from crossres.losses import METHODS
 from crossres.paths import shipped_record, suite_file
@@ -193,7 +193,7 @@ def test_the_findings_follow_the_logs(published_tex: str) -> None:
         r"best accuracy of v2 was 69.01 \% and that of v3.1 was 68.95 \%",
         "v3 is 2.16 points below v2 and 2.10 points below v3.1",
         r"exceeds 5 in 78 of 200 epochs, with a maximum of 970.02 at epoch 198 and 48.14 after the last",
-        "a difference of 1.74 points in favour of the former",
+        "1.74 points in favour of the former",
         "batch size (128 / 64)",
         "Training took 46.7 hours in all",
         "best accuracy on the TEST set",
@@ -373,3 +373,10 @@ def test_without_latex_the_message_names_the_command(tmp_path: Path, monkeypatch
     assert render.INSTALL_TEX in str(caught.value)
     assert "apt-get install" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_difference_is_worded_by_its_sign_at_the_printed_precision() -> None:
+    words = ("above", "below", "level with")
+    assert Number(1.744, 2).worded(*words) == "1.74 points above"
+    assert Number(-0.5, 2).worded(*words) == "0.50 points below"
+    assert Number(0.004, 2).worded(*words) == "level with"

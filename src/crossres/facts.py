@@ -39,6 +39,12 @@ class Number(float):
     def __abs__(self) -> Number:
         return Number(abs(float(self)), self.digits)
 
+    def worded(self, more: str, less: str, equal: str) -> str:
+        """Say a difference in points by its sign, and `equal` where it is zero at the printed precision."""
+        if round(float(self), self.digits) == 0:
+            return equal
+        return f"{abs(self)} points {more if self > 0 else less}"
+
 
 def digits_of(column: str) -> int:
     """Return the decimals that a column of the summary is printed with."""
@@ -375,7 +381,7 @@ class Facts:
             return self.value(name, "accuracy_pct") if until is None else self.best_until(name, until)
 
         gaps = [(accuracy(run) - accuracy(other), other) for other in others]
-        return listing(f"{abs(gap)} points {'above' if gap > 0 else 'below'} {self.label(name)}" for gap, name in gaps)
+        return listing(f"{gap.worded('above', 'below', 'level with')} {self.label(name)}" for gap, name in gaps)
 
     def rate_share(self, run: str) -> Number:
         """Return the learning rate of a run's last epoch in per cent of the peak."""
