@@ -70,6 +70,15 @@ def trainer_of(group: int) -> int | None:
     return None
 
 
+def await_trainer(process: subprocess.Popen[str]) -> int | None:
+    """Wait until a run is in training, and return its process; None when Snakemake ends first."""
+    while process.poll() is None:
+        if (trainer := trainer_of(process.pid)) is not None:
+            return trainer
+        time.sleep(0.005)
+    return None
+
+
 def await_new_state(process: subprocess.Popen[str], folder: Path) -> None:
     """Wait until some run has written its state once more: runs are killed by epochs, however fast the machine."""
 
@@ -90,11 +99,8 @@ def kill(process: subprocess.Popen[str], folder: Path, number: int, draw: random
 
     Snakemake alone is not signalled: it then waits for its job, and the run ends as any other.
     """
-    deadline = time.monotonic() + 60
-    while (trainer := trainer_of(process.pid)) is None:
-        if process.poll() is not None or time.monotonic() > deadline:
-            return None
-        time.sleep(0.02)
+    if await_trainer(process) is None:
+        return None
     epochs = draw.randrange(5)
     if epochs == 0:
         time.sleep(draw.uniform(0, 3))
@@ -102,14 +108,14 @@ def kill(process: subprocess.Popen[str], folder: Path, number: int, draw: random
         await_new_state(process, folder)
     time.sleep(draw.uniform(0, 0.15))
     chosen, target = SIGNALS[number % len(SIGNALS)], ("job", "group")[number // len(SIGNALS) % 2]
-    try:
-        if target == "group":
-            os.killpg(process.pid, chosen)
-        else:
-            os.kill(trainer, chosen)
-    except ProcessLookupError:
-        return None
-    return f"{chosen.name} to the {target}"
+    while (trainer := await_trainer(process)) is not None:  # by now it may be another run's
+        with contextlib.suppress(ProcessLookupError):
+            if target == "group":
+                os.killpg(process.pid, chosen)
+            else:
+                os.kill(trainer, chosen)
+            return f"{chosen.name} to the {target}"
+    return None
 
 
 def settle(process: subprocess.Popen[str], folder: Path) -> None:
