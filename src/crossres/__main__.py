@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from crossres import __version__
@@ -149,32 +149,27 @@ def _pdf(args: argparse.Namespace) -> None:
     print(f"{args.output}: built")
 
 
-def _parser() -> argparse.ArgumentParser:
-    about = "Cross-resolution knowledge distillation, verb by verb."
-    parser = argparse.ArgumentParser(prog="crossres", description=about)
-    parser.add_argument("--version", action="version", version=f"crossres {__version__}")
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+Verb = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.ArgumentParser]
+"""Adds a verb by its name, function and one line of help."""
 
-    def verb(name: str, function: object, text: str) -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=text, description=text)
-        added.set_defaults(function=function)
-        return added
 
-    def computes(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--spec", type=Path, required=True, metavar="FILE", help="resolved spec of the run")
-        added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
-        default = os.environ.get("CROSSRES_DEVICE", "auto")
-        added.add_argument("--device", default=default, choices=("auto", "cuda", "cpu"), help="where to compute")
-        added.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads; they change trained bits")
+def _computes(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--spec", type=Path, required=True, metavar="FILE", help="resolved spec of the run")
+    added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
+    default = os.environ.get("CROSSRES_DEVICE", "auto")
+    added.add_argument("--device", default=default, choices=("auto", "cuda", "cpu"), help="where to compute")
+    added.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads; they change trained bits")
 
-    def reads_records(added: argparse.ArgumentParser) -> None:
-        added.add_argument(
-            "--records", type=Path, nargs="+", required=True, metavar="FILE", help="records of the suite"
-        )
 
-    def reads_summary(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--summary", type=Path, required=True, metavar="FILE", help="the suite's summary.csv")
+def _reads_records(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--records", type=Path, nargs="+", required=True, metavar="FILE", help="records of the suite")
 
+
+def _reads_summary(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--summary", type=Path, required=True, metavar="FILE", help="the suite's summary.csv")
+
+
+def _add_inputs(verb: Verb) -> None:
     added = verb("import-thesis", _import_thesis, "turn the thesis's logs into the records of `published`")
     added.add_argument("--source", metavar="PATH", help="folder or archive with the logs; downloaded when not given")
 
@@ -192,13 +187,15 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--resolved", required=True, metavar="JSON", help="the spec, as the workflow resolved it")
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 
+
+def _add_runs(verb: Verb) -> None:
     added = verb("train", _train, "train one run, from its last state if there is one")
-    computes(added)
+    _computes(added)
     added.add_argument("--teacher", type=Path, metavar="FILE", help="weights of the run's teacher")
     added.add_argument("--weights", type=Path, metavar="FILE", help="ImageNet weights to start from")
 
     added = verb("evaluate", _evaluate, "evaluate a trained run and write its record")
-    computes(added)
+    _computes(added)
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 
     added = verb("show-batch", _show_batch, "draw a training batch as the student and its teacher see it")
@@ -212,8 +209,10 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("schema", _schema, "write the JSON Schema of a record")
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 
+
+def _add_report(verb: Verb) -> None:
     added = verb("summary", _summary, "put the records of a suite into one table")
-    reads_records(added)
+    _reads_records(added)
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 
     for name, function, text in (
@@ -222,14 +221,14 @@ def _parser() -> argparse.ArgumentParser:
     ):
         added = verb(name, function, text)
         added.add_argument("name")
-        reads_summary(added)
+        _reads_summary(added)
         if name == "figure":
-            reads_records(added)
+            _reads_records(added)
         added.add_argument("--output-dir", type=Path, required=True, metavar="DIR")
 
     added = verb("tex", _tex, "fill the report's template; figures/ and tables/ stand beside the output")
-    reads_summary(added)
-    reads_records(added)
+    _reads_summary(added)
+    _reads_records(added)
     added.add_argument("--suite", type=Path, required=True, metavar="FILE", help="the suite's YAML file")
     added.add_argument("--commit", metavar="SHA", help="commit to name in the report; asked of git when not given")
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
@@ -238,6 +237,22 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--source", type=Path, required=True, metavar="FILE", help="report.tex")
     added.add_argument("--bibliography", type=Path, required=True, metavar="FILE")
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Cross-resolution knowledge distillation, verb by verb."
+    parser = argparse.ArgumentParser(prog="crossres", description=about)
+    parser.add_argument("--version", action="version", version=f"crossres {__version__}")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    def verb(name: str, function: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(function=function)
+        return added
+
+    _add_inputs(verb)
+    _add_runs(verb)
+    _add_report(verb)
     return parser
 
 
