@@ -35,3 +35,4 @@ include: "workflow/rules/report.smk"
 
 onstart:
     preflight(workflow.dag.needrun_jobs())
+    announce(workflow.dag.needrun_jobs())
