@@ -123,7 +123,8 @@ def fit(name: str, source: str, points: Sequence[tuple[Work, float]]) -> Machine
     rows = np.array([[work.flops / seconds, work.launches / seconds] for work, seconds in points])
     scale = rows.max(axis=0)
     costs, _ = nnls(rows / scale, np.ones(len(rows)))
-    return Machine(name, source, *(costs / scale))
+    s_per_flop, s_per_launch = (costs / scale).tolist()
+    return Machine(name, source, s_per_flop, s_per_launch)
 
 
 def machine_of(device_name: str) -> Machine:

@@ -26,12 +26,6 @@ def collect(
     device: torch.device, precision: str, data_sha256: str, weights_sha256: str, teacher_sha256: str | None
 ) -> Provenance:
     """Return the provenance of a run that was computed by this process."""
-    versions = {"python": platform.python_version()}
-    versions.update({package: importlib.metadata.version(package) for package in PACKAGES})
-    if device.type == "cuda":
-        import torch
-
-        versions["cuda"] = str(torch.version.cuda)
     return Provenance(
         commit=commit(),
         sources_sha256=sources_digest(),
@@ -40,9 +34,20 @@ def collect(
         teacher_sha256=teacher_sha256,
         device=device_name(device),
         precision=precision,
-        versions=versions,
+        versions=versions(device),
         image=os.environ.get("CROSSRES_IMAGE"),
     )
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """Return the versions of what computes."""
+    found = {"python": platform.python_version()}
+    found.update({package: importlib.metadata.version(package) for package in PACKAGES})
+    if device.type == "cuda":
+        import torch
+
+        found["cuda"] = str(torch.version.cuda)
+    return found
 
 
 def commit() -> str | None:
