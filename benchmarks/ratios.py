@@ -261,8 +261,10 @@ VERBS = {
     "spec": ["spec", "--help"],
     "summary": ["summary", "--records", "{records}", "--output", "{folder}/summary.csv"],
     "table": ["table", "results_summary", "--summary", "{folder}/all.csv", "--output-dir", "{folder}"],
-    "figure": ["figure", "fig3_accuracy_all", "--summary", "{folder}/all.csv", "--records", "{records}"]
-    + ["--output-dir", "{folder}"],
+    "figure": [
+        *("figure", "fig3_accuracy_all", "--summary", "{folder}/all.csv"),
+        *("--records", "{records}", "--output-dir", "{folder}"),
+    ],
     "plan": ["plan", "--suite", "demo", "--device", "cpu"],
 }
 

@@ -25,6 +25,7 @@ from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
 from crossres import evaluate, models, paths, records, train
+from crossres import step as step_module
 from crossres.augment import MixedBatch
 from crossres.losses import DKD, KD, CrossEntropy, Targets
 from crossres.progress import Progress
@@ -975,6 +976,74 @@ def test_a_terminal_has_a_bar_that_knows_where_it_resumed() -> None:
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("run", ["teacher_32", "kd_32", "kd_64_to_32"])
+def test_a_captured_step_is_the_eager_one(bench: Bench, run: str, precision: str) -> None:
+    """Three steps an epoch are eager, so the batches are made smaller: most of the steps are replayed."""
+    spec = spec_of(run, optimisation={"precision": precision, "batch_size": 4})
+    teacher = bench.teachers / f"{spec.teacher}.safetensors" if spec.teacher else None
+    histories = []
+    for name, capture in (("eager", False), ("captured", True)):
+        device = torch.device("cuda")
+        trainer = Trainer(spec, bench.root, bench.folder / name, device, teacher, capture=capture)
+        histories.append(trainer.fit(quiet(spec)).history)
+        assert trainer.step.not_captured is None
+    for eager, captured in zip(*histories, strict=True):
+        assert captured.train_loss == pytest.approx(eager.train_loss, rel=1e-3)
+        assert captured.grad_norm == pytest.approx(eager.grad_norm, rel=1e-2)
+
+
+def test_capturing_is_for_cuda_alone(bench: Bench, whole: Results) -> None:
+    trainer = Trainer(
+        spec_of(), bench.root, bench.folder / "run", CPU, bench.teachers / "teacher_32.safetensors", capture=True
+    )
+    assert not trainer.step.capture
+    trainer.fit(quiet(spec_of()))
+    assert bench.results() == whole
+
+
+def test_a_step_that_cannot_be_captured_goes_on_eagerly(
+    bench: Bench, whole: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    trainer = bench.trainer(spec_of())
+    trainer.step.capture = True
+    monkeypatch.setattr(step_module, "Captured", fail)
+    monkeypatch.setattr(step_module, "_on_a_side_stream", lambda step, *arguments: step(*arguments))
+    heard = io.StringIO()
+    trainer.fit(Progress("kd_32", EPOCHS, heard))
+    assert bench.results() == whole
+    assert "(operation not permitted when stream is capturing); it runs eagerly" in heard.getvalue()
+
+
+class Replayed:
+    """Stands in for a graph: holds fixed buffers, and takes the step with what was copied into them."""
+
+    def __init__(self, step: Callable[[MixedBatch, Tensor | None], None], batch: MixedBatch, logits: Tensor | None):
+        self.step, self.batch = step, batch
+
+    def replay(self, batch: MixedBatch, logits: Tensor | None) -> None:
+        self.step(batch, logits)
+
+
+def test_steps_are_captured_after_warming_up_and_in_every_epoch_anew(
+    bench: Bench, whole: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured: list[int] = []
+    monkeypatch.setattr(step_module, "Captured", lambda *args: (captured.append(1), Replayed(*args))[1])
+    monkeypatch.setattr(step_module, "_on_a_side_stream", lambda step, *arguments: step(*arguments))
+    trainer = bench.trainer(spec_of())
+    trainer.step.capture = True
+    trainer.fit(quiet(spec_of()))
+    assert len(captured) == EPOCHS - 1
+    assert STEPS == step_module.WARM_STEPS
+    assert bench.results() == whole
 
 
 @pytest.mark.gpu

@@ -152,6 +152,7 @@ class Trainer:
         epoch, started, energy = self.progressed.epoch + 1, time.perf_counter(), provenance.energy_j(self.device)
         rate = learning_rate(self.spec.optimisation, epoch)
         self.step.begin(epoch, rate)
+        capturing = self.step.capture
         stored = self.stored.epoch(epoch) if self.stored is not None else None
         # Dropout and stochastic depth draw from the global generator: seeding it by epoch makes an epoch replayable.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
@@ -173,7 +174,7 @@ class Trainer:
         self._save_state()
         images = self.stream.steps_per_epoch * self.spec.optimisation.batch_size
         progress.epoch(entry, images / (stepped - started), done.seconds / epoch)
-        if self.step.not_captured and epoch == 1:
+        if capturing and not self.step.capture:
             progress.note(f"the step could not be captured as a CUDA graph ({self.step.not_captured}); it runs eagerly")
 
     def _stop_if_told(self, tally: Tally, epoch: int) -> None:
