@@ -14,7 +14,7 @@ LAYERS = {
     "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"}
     | {"sharing"},
     "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
-    | {"plan", "step", "teacher"},
+    | {"plan", "probe", "step", "teacher"},
     "L2": {"summary", "facts", "latex", "render", "figures", "tables"},
 }
 MAY_IMPORT = {"L0": {"L0"}, "L1": {"L0", "L1"}, "L2": {"L0", "L2"}}

@@ -20,6 +20,33 @@ from crossres.spec import Spec
 SCHEMA_VERSION: Literal[1] = 1
 
 
+class Probed(Strict):
+    """Measurements on a fixed batch after an epoch: means over its images."""
+
+    ce_norm: float
+    """Norm of the gradient of cross entropy at the student's logits."""
+    tckd_norm: float
+    """The same of TCKD, times T², without its weight."""
+    nckd_norm: float
+    """The same of NCKD."""
+    cos_ce_tckd: float
+    """Cosine between two of these gradients."""
+    cos_ce_nckd: float
+    cos_tckd_nckd: float
+    conflict_share: float
+    """Share of the images on which CE and NCKD pull apart: their cosine is below 0."""
+    teacher_entropy: float
+    """Entropy of the teacher's prediction, in nats."""
+    teacher_mass_a: float
+    """The teacher's probability of the image's own label."""
+    teacher_mass_b: float
+    """Its probability of the label that was mixed in; of the own label again where nothing was."""
+    order_violation_share: float
+    """Share of the images whose two labels the teacher ranks against lambda."""
+    off_label_share: float
+    """Share of the images whose likeliest class, to the teacher, is neither label."""
+
+
 class Epoch(Strict):
     """One epoch of training. A figure that was not logged is null."""
 
@@ -42,6 +69,8 @@ class Epoch(Strict):
     """Steps whose loss or gradient was not finite."""
     overflow_steps: int | None = None
     """Steps that the loss scaler of fp16 skipped while it searched for its scale."""
+    probe: dict[Literal["clean", "mixup", "cutmix"], Probed] = {}
+    """Measurements on the run's probe, by kind of image."""
 
 
 class Evaluation(Strict):

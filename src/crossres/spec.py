@@ -149,12 +149,16 @@ class Run(Strict):
     augmentation: Augmentation = Augmentation()
     objective: Objective
     optimisation: Optimisation
+    probe_images: int = Field(default=0, ge=0)
+    """Training images of the fixed batch on which gradients and teacher are measured after every epoch; 0 for none."""
 
     @model_validator(mode="after")
     def _teacher_is_consistent(self) -> Run:
         if self.objective.needs_teacher != (self.teacher is not None):
             need = "needs a teacher" if self.objective.needs_teacher else "has no use for a teacher"
             raise ValueError(f"objective {self.objective.method} {need}")
+        if self.probe_images and self.teacher is None:
+            raise ValueError("probe_images: what is measured takes a teacher; leave it out")
         if self.teacher is not None and self.teacher_view is None:
             raise ValueError("teacher_view: missing; say how the teacher sees the batch")
         if self.view.kind == "upsampled":
@@ -190,6 +194,7 @@ class Spec(Strict):
     augmentation: Augmentation
     objective: Objective
     optimisation: Optimisation
+    probe_images: int = 0
     budget: Budget | None = None
     """The budget that cut this run, when it did."""
 
