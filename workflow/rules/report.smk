@@ -7,6 +7,8 @@ localrules:
     tables,
     source,
     summary,
+    audit,
+    claims,
     table,
     figure,
     tex,
@@ -25,6 +27,37 @@ rule summary:
         ENVIRONMENT
     shell:
         "python -m crossres summary --records {input.records:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
+rule audit:
+    input:
+        summary=rules.summary.output,
+        records=all_records(),
+        claims="paper/claims.yaml",
+        modules=[f"{SOURCES}/{name}.py" for name in ("audit", "claims", "measures", "statistics")],
+    output:
+        f"{RESULTS}/claims.json",
+    log:
+        f"{RESULTS}/claims.log",
+    conda:
+        ENVIRONMENT
+    params:
+        suite=SUITE_FILE,
+    shell:
+        "python -m crossres audit --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
+        " --claims {input.claims:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
+# Prints, and so runs whenever it is asked for.
+rule claims:
+    input:
+        rules.audit.output,
+    log:
+        f"{RESULTS}/claims.txt",
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m crossres claims --file {input:q} 2>&1 | tee {log:q}"
 
 
 rule table:
