@@ -23,7 +23,6 @@ paper: setup  ## the thesis's seven runs, recomputed: needs a CUDA device (46.7 
 
 verify: setup  ## build `published` and fail unless every claim has the verdict on record
 	@$(call build,published)
-	@snakemake --cores $(CORES) --quiet all --config suite=published -- results/published/claims.json
 	@python -m crossres claims --suite published --recorded
 
 test: setup lint  ## lint, unit tests, dry runs, the published build and the demo

@@ -13,7 +13,19 @@ PACKAGE = Path("src/crossres")
 LAYERS = {
     "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"},
     "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"},
-    "L2": {"statistics", "measures", "claims", "audit", "summary", "facts", "latex", "render", "figures", "tables"},
+    "L2": {
+        "statistics",
+        "measures",
+        "claims",
+        "audit",
+        "evidence",
+        "summary",
+        "facts",
+        "latex",
+        "render",
+        "figures",
+        "tables",
+    },
 }
 MAY_IMPORT = {"L0": {"L0"}, "L1": {"L0", "L1"}, "L2": {"L0", "L2"}}
 TORCH = {"torch", "torchvision", "timm", "safetensors"}

@@ -78,7 +78,7 @@ def test_dry_run(project: Path, suite: str) -> None:
         suite, len(load_suite(paths.suite_file(suite)).jobs())
     )
     assert counts.get("train", 0) == trained
-    assert counts["figure"] == 8
+    assert counts["figure"] == 10
 
 
 def test_shipped_records_cannot_be_trained(project: Path) -> None:

@@ -160,7 +160,8 @@ def _claims(args: argparse.Namespace) -> None:
 
 def _tex(args: argparse.Namespace) -> None:
     from crossres import provenance, render
-    from crossres.records import read_record, write_atomic
+    from crossres.claims import Audit
+    from crossres.records import read_json, read_record, write_atomic
     from crossres.spec import load_suite
     from crossres.summary import read_summary
 
@@ -169,6 +170,7 @@ def _tex(args: argparse.Namespace) -> None:
         load_suite(args.suite),
         [read_record(path) for path in args.records],
         read_summary(args.summary),
+        Audit.parse(read_json(args.claims), str(args.claims)),
         args.output.parent / "figures",
         args.output.parent / "tables",
         build,
@@ -282,6 +284,7 @@ def _add_report(verb: Verb) -> None:
     _reads_summary(added)
     _reads_records(added)
     added.add_argument("--suite", type=Path, required=True, metavar="FILE", help="the suite's YAML file")
+    added.add_argument("--claims", type=Path, required=True, metavar="FILE", help="the suite's claims.json")
     added.add_argument("--commit", metavar="SHA", help="commit to name in the report; asked of git when not given")
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 

@@ -202,7 +202,7 @@ def _judge(entry: Measured, others: list[str], published: bool, comparable: bool
     if wrong and exact:
         return "arithmetic error", f"the {'logs' if published else 'networks'} give {_shown(wrong[0])}"
     if claim.direction is not None and not _holds(figures[0].estimate, claim.direction):
-        return "not reproduced", _why_not(figures[0].estimate, claim.direction)
+        return "not reproduced", _why_not(claim, figures[0].estimate, claim.direction)
     broken = _broken(controls, others)
     if claim.direction is None and wrong:
         return "not reproduced", f"the records give {_shown(wrong[0])}"
@@ -314,14 +314,17 @@ def _shown(figure: Figure) -> str:
     return f"{value} where {figure.reported} is printed{of}".replace("-", "−")
 
 
-def _why_not(estimate: Estimate | None, bound: Bound) -> str:
+def _why_not(claim: Claim, estimate: Estimate | None, bound: Bound) -> str:
     if estimate is None:
         return "there is no figure"
+    number = f"{_number(estimate)} {claim.unit}".strip()
+    if claim.measure is not None and not claim.measure.by_training:
+        return number
     side = "above" if bound.above is not None else "below"
     where = f"{side} {bound.at:g}".replace("-", "−")
     if not bound.met_by(estimate.value):
-        return f"{_number(estimate)} is not {where}"
-    return f"{_number(estimate)} is not {where}{_chance(estimate)}"
+        return f"{number}, which is not {where}"
+    return f"{number}, which is not {where}{_chance(estimate)}"
 
 
 def _why_direction_only(wrong: list[Figure], comparable: bool) -> str:

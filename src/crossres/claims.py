@@ -297,7 +297,7 @@ def as_text(audit: Audit, wide: bool = False) -> str:
     counts = ", ".join(f"{number} {verdict}" for verdict, number in audit.counts().items())
     table = tabulate(
         rows,
-        ["claim", "verdict", "printed", "found", "95 % interval", "p (Holm)"],
+        ["claim", "verdict", "reported", "found", "95 % interval", "p (Holm)"],
         tablefmt="simple",
         colalign=("left", "left", "right", "right", "right", "right"),
         disable_numparse=True,
@@ -321,8 +321,8 @@ def value_text(estimate: Estimate) -> str:
     return f"{estimate.value:.{0 if whole else 2}f}"
 
 
-def interval_text(figure: Figure) -> str:
-    """Return a figure's interval, or nothing."""
+def interval_text(figure: Figure | Controlled) -> str:
+    """Return the interval of a figure or a control, or nothing."""
     estimate = figure.estimate
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""

@@ -104,8 +104,8 @@ rule tex:
         figures=products("figures", ".pdf"),
         tables=products("tables", ".tex"),
         template="paper/report.tex.j2",
-        printed="paper/printed.yaml",
-        modules=[f"{SOURCES}/{name}.py" for name in ("facts", "latex", "render")],
+        claims=rules.audit.output,
+        modules=[f"{SOURCES}/{name}.py" for name in ("evidence", "facts", "latex", "render")],
     output:
         f"{RESULTS}/report.tex",
     log:
@@ -117,7 +117,7 @@ rule tex:
         commit=f"--commit {commit()}" if commit() else "",
     shell:
         "python -m crossres tex --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
-        " {params.commit} --output {output:q} 2>&1 | tee {log:q}"
+        " --claims {input.claims:q} {params.commit} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule pdf:
