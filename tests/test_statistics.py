@@ -23,6 +23,45 @@ def test_paired_t_equals_students_sleep_data() -> None:
     assert statistics.t_test(gains) == pytest.approx(0.002833, abs=1e-6)
 
 
+# Vascular grafts: yield at four extrusion pressures, one row each, with six batches of resin as blocks; the error's mean
+# square is 7.33, with 15 degrees of freedom. Montgomery, *Design and analysis of experiments* (5th edition, 2001),
+# example 4-1.
+GRAFTS = (
+    (90.3, 89.2, 98.2, 93.9, 87.4, 97.9),
+    (92.5, 89.5, 90.6, 94.7, 87.0, 95.8),
+    (85.5, 90.8, 89.6, 86.2, 88.0, 93.4),
+    (82.5, 89.5, 85.6, 87.4, 78.9, 90.7),
+)
+
+
+def test_blocks_equal_montgomerys_vascular_grafts() -> None:
+    found = statistics.block_contrast(np.array(GRAFTS), [1, 0, 0, -1])
+    assert found is not None
+    width = stats.t.ppf(0.975, 15) * math.sqrt(7.33 * 2 / 6)
+    assert found.interval == pytest.approx((found.value - width, found.value + width), abs=2e-3)
+
+
+def test_blocks_equal_statsmodels_least_squares() -> None:
+    import pandas as pd
+    import statsmodels.formula.api as smf
+
+    rows = [(f"run{i}", f"seed{j}", value) for i, row in enumerate(GRAFTS) for j, value in enumerate(row)]
+    fitted = smf.ols("y ~ C(run) + C(seed)", pd.DataFrame(rows, columns=["run", "seed", "y"])).fit()
+    tested = fitted.t_test("C(run)[T.run1] - C(run)[T.run3] = 1")
+    found = statistics.block_contrast(np.array(GRAFTS), [0, 1, 0, -1], bound=1)
+    assert found is not None
+    assert (found.value, found.p) == pytest.approx((float(tested.effect[0]), float(tested.pvalue)))
+    assert found.interval == pytest.approx(tuple(tested.conf_int()[0]))
+
+
+def test_two_blocked_runs_are_the_paired_t() -> None:
+    found = statistics.block_contrast(np.array([SLEEP_2, SLEEP_1]), [1, -1])
+    assert found is not None
+    assert found.p == pytest.approx(0.002833, abs=1e-6)
+    assert found.interval == pytest.approx((0.7001142, 2.4598858), abs=1e-6)
+    assert statistics.block_contrast(np.ones((3, 4)), [1, -1, 0]) is None
+
+
 @pytest.mark.parametrize(
     ("hits", "trials", "low", "high"),
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],

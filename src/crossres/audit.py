@@ -103,7 +103,7 @@ def _estimate(measure: AnyMeasure, runs: Runs, bound: Bound | None) -> Estimate 
     numbers = [value for value in values if value is not None]
     found: dict[str, Any] = {"value": float(np.mean(numbers)), "seeds": len(seeds)}
     if len(seeds) > 1 and measure.by_training and not measure.without_chance:
-        found |= _over_seeds(numbers, bound)
+        found |= _over_blocks(measure, runs, seeds, bound) or _over_seeds(numbers, bound)
     elif isinstance(measure, Contrast) and measure.column in PROPORTIONS:
         found |= _over_images(measure, runs, seeds[0], bound)
     if isinstance(measure, Contrast):
@@ -117,6 +117,26 @@ def _over_seeds(values: list[float], bound: Bound | None) -> dict[str, Any]:
     found: dict[str, Any] = {"low": mean - width, "high": mean + width, "interval": f"t over {len(values)} seeds"}
     p = None if bound is None else statistics.t_test(values, bound.at)
     return found if p is None else {**found, "test": "paired t over seeds", "p": p}
+
+
+def _over_blocks(measure: AnyMeasure, runs: Runs, seeds: list[int], bound: Bound | None) -> dict[str, Any]:
+    """Set runs against each other by seed, with the spread of all runs of the same networks; empty where it cannot."""
+    if not isinstance(measure, Contrast) or not measure.minus:
+        return {}
+    compared = (*measure.plus, *measure.minus)
+    networks = {runs.spec(run).model.name for run in compared}
+    like = [run for run in runs.names if runs.spec(run).model.name in networks and set(seeds) <= set(runs.seeds([run]))]
+    table = {run: [measure.term(runs, run, seed) for seed in seeds] for run in like}
+    pool = {run: values for run, values in table.items() if None not in values}
+    weights = [measure.plus.count(run) - measure.minus.count(run) for run in pool]
+    contrast = statistics.block_contrast(
+        np.array(list(pool.values()), dtype=float), weights, bound.at if bound else 0.0
+    )
+    if contrast is None:
+        return {}
+    text = f"t over {len(seeds)} seeds, spread of {len(pool)} runs"
+    found: dict[str, Any] = {"low": contrast.interval.low, "high": contrast.interval.high, "interval": text}
+    return {**found, "test": text, "p": contrast.p} if bound else found
 
 
 def _over_images(measure: Contrast, runs: Runs, seed: int, bound: Bound | None) -> dict[str, Any]:

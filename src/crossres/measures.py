@@ -37,6 +37,11 @@ class Runs:
         self.cells: dict[Any, dict[Any, Any]] = table.set_index(["run", "seed"]).to_dict("index")
         self.columns = set(table.columns) - {*TEXT_COLUMNS, "seed"}
 
+    @property
+    def names(self) -> list[str]:
+        """All runs, each once."""
+        return list(dict.fromkeys(name for name, _ in self.records))
+
     def seeds(self, runs: Iterable[str]) -> list[int]:
         """Return the seeds that all of these runs have."""
         of_each = [{seed for name, seed in self.records if name == run} for run in runs]

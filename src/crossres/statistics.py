@@ -23,7 +23,7 @@ class Interval(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """A sum and difference of independent proportions."""
+    """A sum and difference of means or proportions."""
 
     value: float
     interval: Interval
@@ -62,6 +62,36 @@ def t_test(values: Sequence[float], bound: float = 0.0) -> float | None:
     if len(values) < 2 or np.ptp(values) <= 1e-9 * max(abs(value) for value in values):
         return None
     return float(stats.ttest_1samp(values, bound).pvalue)
+
+
+def block_contrast(
+    values: NDArray[np.float64], coefficients: Sequence[float], bound: float = 0.0, level: float = LEVEL
+) -> Contrast | None:
+    """Return a contrast of runs that share their seeds, its t interval and test; None without a spread to judge it by.
+
+    Seeds are the blocks of a randomised block design, `value = run + seed + error`, and the error's variance is
+    estimated from all runs given, with `(runs − 1)(seeds − 1)` degrees of freedom. With two runs this is the paired t
+    test; with more, their spread is taken to be the same, and few seeds go further.
+
+    Args:
+        values: One value a run and seed, `[runs, seeds]`.
+        coefficients: Of each run in the contrast; 0 for one that only tells of the spread.
+        bound: The contrast under the hypothesis.
+        level: Coverage.
+
+    Source: Montgomery, *Design and analysis of experiments* (5th edition, 2001), sections 3-5.4 and 4-1.
+    """
+    runs, seeds = values.shape
+    residuals = values - values.mean(1, keepdims=True) - values.mean(0, keepdims=True) + values.mean()
+    freedom = (runs - 1) * (seeds - 1)
+    if not freedom or np.abs(residuals).max() <= 1e-9 * np.abs(values).max():
+        return None
+    weights = np.asarray(coefficients, dtype=np.float64)
+    value = float(weights @ values.mean(1))
+    error = math.sqrt(float((residuals**2).sum()) / freedom * float((weights**2).sum()) / seeds)
+    width = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(value - bound) / error, freedom))
+    return Contrast(value, Interval(value - width, value + width), p)
 
 
 def wilson(share: float, trials: int, level: float = LEVEL) -> Interval:
