@@ -23,8 +23,8 @@ def test_paired_t_equals_students_sleep_data() -> None:
     assert statistics.t_test(gains) == pytest.approx(0.002833, abs=1e-6)
 
 
-# Vascular grafts: yield at four extrusion pressures, one row each, with six batches of resin as blocks; the error's mean
-# square is 7.33, with 15 degrees of freedom. Montgomery, *Design and analysis of experiments* (5th edition, 2001),
+# Vascular grafts: yield at four extrusion pressures, one row each, with six batches of resin as blocks. The error's
+# mean square is 7.33, with 15 degrees of freedom. Montgomery, *Design and analysis of experiments* (5th edition, 2001),
 # example 4-1.
 GRAFTS = (
     (90.3, 89.2, 98.2, 93.9, 87.4, 97.9),

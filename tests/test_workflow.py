@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,16 @@ def test_the_published_report_is_the_same_again(published: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     for name in ("report.pdf", *(f"figures/{path.name}" for path in (published / "figures").glob("*.p*"))):
         assert (again / "results/published" / name).read_bytes() == (published / name).read_bytes(), name
+
+
+def test_the_claims_of_published_have_the_verdicts_on_record(published: Path) -> None:
+    folder = published.parent.parent
+    done = snakemake(folder, "--cores", "1", "--quiet", "all", "--config", "suite=published", "--", "claims")
+    assert done.returncode == 0, done.stderr
+    assert "suite published, 25 claims" in done.stdout + done.stderr
+    for words, code in ((["--recorded"], 0), (["--require", "dkd_collapse=reproduced"], 1)):
+        command = [sys.executable, "-m", "crossres", "claims", "--suite", "published", *words]
+        assert subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == code
 
 
 def test_nothing_is_left_to_do(published: Path) -> None:

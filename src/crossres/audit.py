@@ -116,7 +116,7 @@ def _over_seeds(values: list[float], bound: Bound | None) -> dict[str, Any]:
     mean = float(np.mean(values))
     found: dict[str, Any] = {"low": mean - width, "high": mean + width, "interval": f"t over {len(values)} seeds"}
     p = None if bound is None else statistics.t_test(values, bound.at)
-    return found if p is None else {**found, "test": "paired t over seeds", "p": p}
+    return found if p is None else {**found, "test": f"t over {len(values)} seeds", "p": p}
 
 
 def _over_blocks(measure: AnyMeasure, runs: Runs, seeds: list[int], bound: Bound | None) -> dict[str, Any]:
@@ -221,6 +221,10 @@ def _judge(entry: Measured, others: list[str], published: bool, comparable: bool
     exact = published or all(measure.without_chance for _, _, measure in claim.figures())
     if wrong and exact:
         return "arithmetic error", f"the {'logs' if published else 'networks'} give {_shown(wrong[0])}"
+    if not comparable and claim.measure is not None and not claim.measure.by_training:
+        return "not tested here", "what is set here is not what the thesis set"
+    if not comparable and claim.direction is None:
+        return "not tested here", "the figure is of other images or networks than these"
     if claim.direction is not None and not _holds(figures[0].estimate, claim.direction):
         return "not reproduced", _why_not(claim, figures[0].estimate, claim.direction)
     broken = _broken(controls, others)
@@ -228,8 +232,6 @@ def _judge(entry: Measured, others: list[str], published: bool, comparable: bool
         return "not reproduced", f"the records give {_shown(wrong[0])}"
     if broken:
         return "confounded", broken
-    if claim.direction is None and not comparable:
-        return "not tested here", "the figure is of other images or networks than these"
     if wrong or not comparable:
         return "direction only", _why_direction_only(wrong, comparable)
     return "reproduced", _why_reproduced(claim, controls, published)
