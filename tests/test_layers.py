@@ -15,7 +15,8 @@ LAYERS = {
     | {"sharing"},
     "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
     | {"plan", "probe", "step", "teacher"},
-    "L2": {"summary", "facts", "latex", "render", "figures", "tables"},
+    "L2": {"summary", "facts", "latex", "render", "figures", "tables"}
+    | {"statistics", "measures", "claims", "audit", "evidence"},
 }
 MAY_IMPORT = {"L0": {"L0"}, "L1": {"L0", "L1"}, "L2": {"L0", "L2"}}
 TORCH = {"torch", "torchvision", "timm", "safetensors"}

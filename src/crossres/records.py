@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from pydantic import Field
 
-from crossres.schema import Count, CrossresError, Probability, Strict
+from crossres.schema import Count, CrossresError, Positive, Probability, Strict
 from crossres.spec import Spec
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -86,6 +86,16 @@ class Evaluation(Strict):
     brier: float | None = None
     """Mean squared distance of the probabilities from the one-hot label, summed over classes."""
     per_class_pct: list[float] | None = None
+
+
+class Calibrated(Strict):
+    """Test figures of the selected weights with their logits divided by a temperature."""
+
+    temperature: Positive
+    """The one with the least cross entropy on the validation images."""
+    nll: float
+    ece: float
+    brier: float
 
 
 class Cost(Strict):
@@ -164,12 +174,30 @@ class Record(Strict):
     """The weights of the last epoch."""
     predictions: list[int] | None = None
     """Predicted class of every test image with the selected weights."""
+    correct: str | None = None
+    """Which test images the selected weights have right: bits in hexadecimal, the first image first."""
+    calibrated: Calibrated | None = None
+    """The selected weights after temperature scaling, where the spec holds images out to fit it on."""
     cost: Cost
     provenance: Provenance
 
     @property
     def name(self) -> str:
         return self.spec.run
+
+    def correct_images(self) -> list[bool] | None:
+        """Tell of every test image whether the selected weights have it right; None where that was not recorded."""
+        if self.correct is None or self.predictions is None:
+            return None
+        bits = f"{int(self.correct, 16):0{4 * len(self.correct)}b}"
+        return [bit == "1" for bit in bits[: len(self.predictions)]]
+
+
+def pack_bits(bits: Iterable[bool]) -> str:
+    """Return bits in hexadecimal, the first one first, filled up with zeros to whole digits."""
+    text = "".join("1" if bit else "0" for bit in bits)
+    digits = -(-len(text) // 4)
+    return f"{int(text.ljust(4 * digits, '0'), 2):0{digits}x}" if digits else ""
 
 
 def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None]) -> None:

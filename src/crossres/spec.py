@@ -59,6 +59,9 @@ class Model(Strict):
     """`torchvision/NAME`, `timm/NAME` or `crossres/NAME`."""
     pretrained: bool = False
     """Start from ImageNet weights."""
+    stem_stride: Count | None = None
+    """Stride of the first convolution; the architecture's own when absent. 1 instead of 2 doubles the side of every
+    feature map."""
 
 
 class View(Strict):
@@ -212,6 +215,15 @@ class Spec(Strict):
         return self
 
 
+class Factor(Strict):
+    """One axis of a suite's design: runs that are meant to differ in one thing."""
+
+    title: str
+    """What is varied, and what is held."""
+    levels: dict[str, str]
+    """Run of each level, the one that the others are compared with first; a run may be a level of several factors."""
+
+
 class Suite(Strict):
     """A named set of runs with shared settings."""
 
@@ -228,6 +240,16 @@ class Suite(Strict):
     dataset: Dataset
     seeds: tuple[int, ...] = (42,)
     runs: dict[str, Run]
+    factors: dict[str, Factor] = {}
+    """The design: which runs to compare for what. The report sets a table of each."""
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> Suite:
+        for name, factor in self.factors.items():
+            for level, run in factor.levels.items():
+                if run not in self.runs:
+                    raise ValueError(f"factors.{name}.levels.{level}: no run '{run}'{nearest(run, self.runs)}")
+        return self
 
     @model_validator(mode="after")
     def _teachers_exist(self) -> Suite:
