@@ -226,7 +226,7 @@ def points(setting: Setting) -> list[dict[str, Any]]:
         small = setting._replace(batch_size=batch_size, student=name)
         call = _training(small, size_px) if trains else _forward(small, name, size_px)
         (value,) = interleaved({name: call}, setting.device, setting.rounds, f"{name} at {size_px} px").values()
-        network, passes = plan.count(name, 2, CLASSES, size_px), plan.TRAINING if trains else 1
+        network, passes = plan.count(Model(name=name), CLASSES, size_px), plan.TRAINING if trains else 1
         work = {"flops": passes * batch_size * network.flops, "launches": passes * network.launches}
         measured.append({"network": name, "resolution_px": size_px, "trains": trains, **work, "seconds": value})
     return measured

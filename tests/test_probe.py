@@ -41,7 +41,7 @@ def numeric(loss: Any, logits: Tensor) -> Tensor:
 def test_the_gradients_are_those_of_each_image_alone() -> None:
     lam = torch.linspace(0.1, 0.9, N)
     student, teacher, targets = data(lam)
-    measured = probed(student, teacher, targets, T)
+    measured = probed(student, teacher, teacher, targets, T)
     norms: dict[str, list[float]] = {"ce": [], "tckd": [], "nckd": []}
     cosines = []
     for i in range(N):
@@ -73,19 +73,20 @@ def test_terms_that_pull_together_and_apart() -> None:
     student = torch.tensor([[0.0, 6.0, 0.0, 0.0]])
     targets = Targets(torch.tensor([0]), torch.tensor([0]), torch.tensor([1.0]))
     doubting, agreeing = torch.tensor([[5.0, 0.0, 2.0, 2.0]]), torch.tensor([[5.0, 12.0, 0.0, 0.0]])
-    assert probed(student, doubting, targets, 1.0).cos_ce_nckd > 0
-    assert probed(student, agreeing, targets, 1.0).cos_ce_nckd < 0
-    assert probed(student, student, targets, 1.0).nckd_norm == pytest.approx(0, abs=1e-6)
+    assert probed(student, doubting, doubting, targets, 1.0).cos_ce_nckd > 0
+    assert probed(student, agreeing, agreeing, targets, 1.0).cos_ce_nckd < 0
+    assert probed(student, student, student, targets, 1.0).nckd_norm == pytest.approx(0, abs=1e-6)
 
 
 def test_what_the_teacher_says() -> None:
     probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2]])
     targets = Targets(torch.tensor([0, 0, 0, 1]), torch.tensor([1, 1, 1, 1]), torch.tensor([0.8, 0.8, 0.3, 1.0]))
-    measured = probed(torch.zeros(4, 3), probabilities.log(), targets, 4.0)
+    measured = probed(torch.zeros(4, 3), probabilities.log(), 2 + 0.5 * probabilities.log(), targets, 4.0)
     assert measured.teacher_mass_a == pytest.approx((0.7 + 0.2 + 0.1 + 0.3) / 4)
     assert measured.teacher_mass_b == pytest.approx((0.2 + 0.7 + 0.2 + 0.3) / 4)
     assert measured.order_violation_share == 1 / 4
     assert measured.off_label_share == 2 / 4
+    assert measured.superposition_error == pytest.approx(0.5)
     expected = -(probabilities * probabilities.log()).sum(1).mean()
     assert measured.teacher_entropy == pytest.approx(float(expected), rel=1e-6)
 
@@ -115,7 +116,8 @@ def test_a_probed_run_has_the_weights_of_one_without(run: str, shapes_root: Path
     for entry in probes:
         kinds = Epoch.model_validate(entry).probe
         assert list(kinds) == ["clean", "mixup", "cutmix"]
-        assert kinds["clean"].order_violation_share == 0
+        assert kinds["clean"].order_violation_share == kinds["clean"].superposition_error == 0
+        assert kinds["mixup"].superposition_error > 0
         assert kinds["clean"].teacher_mass_a == kinds["clean"].teacher_mass_b
         assert kinds["mixup"].teacher_mass_a != kinds["mixup"].teacher_mass_b
 

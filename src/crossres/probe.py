@@ -36,7 +36,9 @@ class Probe:
 
     def __init__(self, spec: Spec, train: Split, teacher: Teacher) -> None:
         self.temperature = float(getattr(spec.objective, "temperature", TEMPERATURE))
-        self._batches = {kind: _mixed(spec, train, changes) for kind, changes in KINDS.items()}
+        mixed = {kind: _mixed(spec, train, changes) for kind, changes in KINDS.items()}
+        self._batches = {kind: batch for kind, (batch, _) in mixed.items()}
+        self._partners = {kind: partner for kind, (_, partner) in mixed.items()}
         self._teacher_logits = {kind: teacher(batch.images).float() for kind, batch in self._batches.items()}
 
     def measure(self, network: nn.Module) -> dict[str, Probed]:
@@ -50,31 +52,43 @@ class Probe:
             }
         network.train(was_training)
         return {
-            kind: probed(logits[kind], self._teacher_logits[kind], batch.targets, self.temperature)
+            kind: probed(
+                logits[kind], self._teacher_logits[kind], self._superposed(kind), batch.targets, self.temperature
+            )
             for kind, batch in self._batches.items()
         }
 
+    def _superposed(self, kind: str) -> Tensor:
+        """Return the teacher's logits of the two unmixed images, mixed by lambda."""
+        clean, lam = self._teacher_logits["clean"], self._batches[kind].lam[:, None]
+        return lam * clean + (1 - lam) * clean[self._partners[kind]]
 
-def _mixed(spec: Spec, train: Split, changes: dict[str, float]) -> MixedBatch:
+
+def _mixed(spec: Spec, train: Split, changes: dict[str, float]) -> tuple[MixedBatch, Tensor]:
+    """Return the probe's images in one form, and which image is mixed into each."""
     augmentation = spec.augmentation.model_copy(update={"mix_prob": 1.0, **changes})
     count = min(spec.probe_images, len(train.labels))
     images, labels, size_px = normalise(train.images[:count]), train.labels[:count], train.images.shape[-1]
-    groups = []
+    groups, partners = [], []
     for number, start in enumerate(range(0, count, GROUP_IMAGES)):
         part = slice(start, min(start + GROUP_IMAGES, count))
         size = part.stop - part.start
         mixing = draw_mixing(augmentation, size, size_px, spec.seed, epoch=0, step=number)
         batch = mix(images[part], labels[part], mixing)
         groups.append(batch._replace(lam=batch.lam.expand(size)))
-    return MixedBatch(*(torch.cat(parts) for parts in zip(*groups, strict=True)))
+        partners.append(torch.from_numpy(start + mixing.partner).to(images.device))
+    return MixedBatch(*(torch.cat(parts) for parts in zip(*groups, strict=True))), torch.cat(partners)
 
 
-def probed(student_logits: Tensor, teacher_logits: Tensor, targets: Targets, temperature: float) -> Probed:
+def probed(
+    student_logits: Tensor, teacher_logits: Tensor, superposed: Tensor, targets: Targets, temperature: float
+) -> Probed:
     """Measure the gradients of CE, TCKD and NCKD at the student's logits, and what the teacher says of the images.
 
     Args:
         student_logits: `[N, C]`.
         teacher_logits: `[N, C]`.
+        superposed: What the teacher's logits were, were they linear in the image, `[N, C]`.
         targets: Labels, with `lam` `[N]`.
         temperature: T of the softened distributions.
 
@@ -102,9 +116,16 @@ def probed(student_logits: Tensor, teacher_logits: Tensor, targets: Targets, tem
         "teacher_mass_a": mass_a,
         "teacher_mass_b": mass_b,
         "order_violation_share": ((first_label < second_label) & ~same).float(),
+        "superposition_error": _relative_distance(teacher_logits, superposed),
         "off_label_share": ((largest != targets.a) & (largest != targets.b)).float(),
     }
     return Probed(**{name: values.double().mean().item() for name, values in measured.items()})
+
+
+def _relative_distance(logits: Tensor, other: Tensor) -> Tensor:
+    """Return `‖x − y‖ / ‖x‖` of logits `[N, C]` less their mean, which no prediction depends on; `[N]`."""
+    x, y = (values - values.mean(1, keepdim=True) for values in (logits, other))
+    return (x - y).norm(dim=1) / x.norm(dim=1).clamp_min(1e-12)
 
 
 def _gradient(

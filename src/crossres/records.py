@@ -45,6 +45,8 @@ class Probed(Strict):
     """Share of the images whose two labels the teacher ranks against lambda."""
     off_label_share: float
     """Share of the images whose likeliest class, to the teacher, is neither label."""
+    superposition_error: float
+    """Distance of the teacher's logits from the unmixed images' two, mixed by lambda, as a share of their norm."""
 
 
 class Epoch(Strict):
