@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from crossres.claims import Audit, Controlled, Figure, Finding, found_text, interval_text, p_text
+from crossres.claims import Audit, Controlled, Figure, Finding, found_text, interval_text, p_text, reported_text
 from crossres.facts import Facts, Number
 from crossres.records import Record
 from crossres.spec import Factor
@@ -69,7 +69,7 @@ def claim_rows(audit: Audit) -> list[ClaimRow]:
     for finding in audit.findings:
         figure = finding.figures[0] if len(finding.figures) == 1 else Figure()
         p = p_text(figure.estimate.p_holm if figure.estimate else None)
-        reported, found = _minus(figure.reported or ""), _minus(found_text(finding))
+        reported, found = _minus(reported_text(figure)), _minus(found_text(finding))
         rows.append(ClaimRow(finding, reported, found, _minus(interval_text(figure)), p))
     return rows
 
