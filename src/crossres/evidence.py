@@ -85,6 +85,15 @@ def control_rows(audit: Audit) -> list[ControlRow]:
     return rows
 
 
+def decided(audit: Audit, verdict: str) -> list[tuple[list[str], str]]:
+    """Return the reasons of a verdict with the claims that each decided."""
+    reasons: dict[str, list[str]] = {}
+    for finding in audit.findings:
+        if finding.verdict == verdict:
+            reasons.setdefault(finding.reason, []).append(finding.id)
+    return [(ids, reason) for reason, ids in reasons.items()]
+
+
 def compared(audit: Audit) -> list[Figure]:
     """Return the printed figures that could be compared."""
     return [figure for finding in audit.findings for figure in finding.figures if figure.agrees is not None]
