@@ -148,6 +148,7 @@ def test_figures_of_other_images_or_networks_are_not_compared() -> None:
     for name in ("accuracies", "retained_and_small", "compression", "dkd_objective", "inference_cost"):
         assert verdicts[name].verdict == "not tested here", name
     assert {"reproduced", "arithmetic error"} & {f.verdict for f in found.findings} == set()
+    assert "7.74" not in as_text(found), "no figure of the thesis stands beside one of other images"
     assert all(figure.agrees is None for finding in found.findings for figure in finding.figures)
 
 

@@ -191,7 +191,8 @@ def test_editing_a_run_reruns_that_run_alone(demo: Path) -> None:
         counts = job_counts(done.stdout + done.stderr)
     finally:
         suite.write_text(text)
-    assert (counts["spec"], counts["train"], counts["evaluate"]) == (1, 1, 1)
+    seeds = len(load_suite(suite).seeds)
+    assert (counts["spec"], counts["train"], counts["evaluate"]) == (seeds, seeds, seeds)
 
 
 def test_a_budget_has_its_own_folder_and_stamp(project: Path) -> None:

@@ -112,8 +112,9 @@ def _estimate(measure: AnyMeasure, runs: Runs, bound: Bound | None) -> Estimate 
 
 
 def _over_seeds(values: list[float], bound: Bound | None) -> dict[str, Any]:
-    width = statistics.half_width(values)
-    mean = float(np.mean(values))
+    width, mean = statistics.half_width(values), float(np.mean(values))
+    if width <= 1e-9 * abs(mean):
+        return {}
     found: dict[str, Any] = {"low": mean - width, "high": mean + width, "interval": f"t over {len(values)} seeds"}
     p = None if bound is None else statistics.t_test(values, bound.at)
     return found if p is None else {**found, "test": f"t over {len(values)} seeds", "p": p}

@@ -285,15 +285,14 @@ def as_text(audit: Audit, wide: bool = False) -> str:
 
     Args:
         audit: The audit.
-        wide: Whether to print the reason of each verdict under it.
+        wide: Whether to list the reason of each verdict below it.
     """
     rows: list[tuple[str, ...]] = []
     for finding in audit.findings:
         figure = finding.figures[0] if len(finding.figures) == 1 else Figure()
         p = figure.estimate.p_holm if figure.estimate else None
         found = (found_text(finding), interval_text(figure), p_text(p))
-        rows.append((finding.id, finding.verdict, figure.reported or "", *found))
-        rows += [("", f"  {finding.reason}", "", "", "", "")] if wide else []
+        rows.append((finding.id, finding.verdict, reported_text(figure), *found))
     counts = ", ".join(f"{number} {verdict}" for verdict, number in audit.counts().items())
     table = tabulate(
         rows,
@@ -302,6 +301,8 @@ def as_text(audit: Audit, wide: bool = False) -> str:
         colalign=("left", "left", "right", "right", "right", "right"),
         disable_numparse=True,
     )
+    reasons = [f"{finding.id}: {finding.verdict}: {finding.reason}" for finding in audit.findings] if wide else []
+    table = "\n".join([table, *(["", *reasons] if reasons else [])])
     return f"{table}\n\nsuite {audit.suite}, {len(audit.findings)} claims: {counts}"
 
 
@@ -313,6 +314,11 @@ def found_text(finding: Finding) -> str:
         compared = any(figure.agrees is not None for figure in finding.figures)
         return f"{agree} of {len(finding.figures)} agree" if compared else f"{len(estimates)} figures"
     return f"{value_text(estimates[0])} {finding.unit}".strip() if estimates else ""
+
+
+def reported_text(figure: Figure) -> str:
+    """Return the reported figure where it is compared; beside one of other images or networks it would mislead."""
+    return figure.reported or "" if figure.agrees is not None else ""
 
 
 def value_text(estimate: Estimate) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from crossres.claims import Audit, Controlled, Figure, Finding, found_text, interval_text, p_text
+from crossres.claims import Audit, Controlled, Figure, Finding, found_text, interval_text, p_text, reported_text
 from crossres.facts import Facts, Number
 from crossres.records import Record
 from crossres.spec import Factor
@@ -69,7 +69,7 @@ def claim_rows(audit: Audit) -> list[ClaimRow]:
     for finding in audit.findings:
         figure = finding.figures[0] if len(finding.figures) == 1 else Figure()
         p = p_text(figure.estimate.p_holm if figure.estimate else None)
-        reported, found = _minus(figure.reported or ""), _minus(found_text(finding))
+        reported, found = _minus(reported_text(figure)), _minus(found_text(finding))
         rows.append(ClaimRow(finding, reported, found, _minus(interval_text(figure)), p))
     return rows
 
@@ -83,6 +83,15 @@ def control_rows(audit: Audit) -> list[ControlRow]:
                 value = _minus(f"{control.estimate.value:.2f} {interval_text(control)}".strip())
                 rows.append(ControlRow(finding.id, control, value, p_text(control.estimate.p_holm)))
     return rows
+
+
+def decided(audit: Audit, verdict: str) -> list[tuple[list[str], str]]:
+    """Return the reasons of a verdict with the claims that each decided."""
+    reasons: dict[str, list[str]] = {}
+    for finding in audit.findings:
+        if finding.verdict == verdict:
+            reasons.setdefault(finding.reason, []).append(finding.id)
+    return [(ids, reason) for reason, ids in reasons.items()]
 
 
 def compared(audit: Audit) -> list[Figure]:

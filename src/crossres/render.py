@@ -148,6 +148,7 @@ def _audit_context(facts: Facts, audit: Audit) -> dict[str, Any]:
     return {
         "audit": audit,
         "verdicts": VERDICTS,
+        "decided": lambda verdict: evidence.decided(audit, verdict),
         "claim_rows": evidence.claim_rows(audit),
         "control_rows": evidence.control_rows(audit),
         "factors": factors,
