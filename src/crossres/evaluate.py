@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
-from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from crossres.augment import normalise
@@ -192,6 +191,8 @@ def best_temperature(logits: Tensor, labels: Tensor) -> float:
 
     Source: Guo et al., *On calibration of modern neural networks* (ICML 2017), section 4.2.
     """
+    from scipy.optimize import minimize_scalar  # half a second, and seldom needed
+
     logits, labels = logits.double().cpu(), labels.cpu()
 
     def loss(log_temperature: float) -> float:
