@@ -13,7 +13,7 @@ from benchmarks import page
 from crossres.device import choose
 from crossres.paths import BENCHMARKS
 
-PARTS = ("pipeline", "step", "students_32", "students_64", "points", "startup", "memory")
+PARTS = ("pipeline", "step", "students_32", "students_64", "points", "seeds", "startup", "memory")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,7 +48,7 @@ def measure(args: argparse.Namespace) -> Path:
     document: dict[str, Any] = json.loads(output.read_text()) if output.is_file() else {}
     for part in args.parts or PARTS:
         with tempfile.TemporaryDirectory() as folder:
-            found = _measured(part, setting, Path(folder))
+            found = _measured(part, setting, Path(folder), document)
         setup = {key: value for key, value in setting._asdict().items() if key != "device"}
         document.update({**said, part: found, "settings": {**document.get("settings", {}), part: setup}})
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -56,9 +56,11 @@ def measure(args: argparse.Namespace) -> Path:
     return output
 
 
-def _measured(part: str, setting: Any, folder: Path) -> Any:
+def _measured(part: str, setting: Any, folder: Path, document: dict[str, Any]) -> Any:
     from benchmarks import ratios
 
+    if part == "seeds":
+        return ratios.seeds(document["points"])
     if part.startswith("students"):
         return ratios.students(setting, int(part.removeprefix("students_")))
     if part == "startup":

@@ -29,6 +29,10 @@ def rows(document: dict[str, Any]) -> list[tuple[str, str, str]]:
             each = ", ".join(f"{name} {1e3 * value:.0f} ms" for name, value in part["s_per_step"].items())
             found.append((f"one student, {size_px} px teacher", each, f"{part['one_student']:.2f}×"))
             found.append((f"four students, {size_px} px teacher", "one stored pass", f"{part['four_students']:.2f}×"))
+    if part := document.get("seeds"):
+        saved = [part["live"][-1] / part[name][-1] for name in ("stored", "stored, same batches")]
+        text = "suite `paper`, five seeds of its students, by the plan: stored logits; and with the same batches"
+        found.append((text, "against live logits", f"{saved[0]:.2f}×; {saved[1]:.2f}×"))
     if part := document.get("memory"):
         each = ", ".join(f"{run} {value:.0f} MiB" for run, value in part.items())
         found.append(("peak memory, jobs of `demo`", each, ""))
@@ -51,7 +55,7 @@ def write() -> None:
         plot = draw(document, path.with_suffix(".svg"))
         versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
         origin = f"`{document['command']}` on {document['device']}, {document['threads']} thread; {versions}."
-        picture = f"\n\n![Cost by number of students]({plot.relative_to(PAGE.parent)})" if plot else ""
+        picture = f"\n\n![Cost by number of students]({BENCHMARKS.name}/{plot.name})" if plot else ""
         sections.append(f"### {document['device']}\n\n{origin}\n\n{table(document)}{picture}")
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -67,13 +71,21 @@ def draw(document: dict[str, Any], path: Path) -> Path | None:
     if not parts:
         return None
     with rc_context({"svg.hashsalt": "crossres", "font.size": 9}):
-        figure = Figure(figsize=(3.4 * len(parts), 2.8), layout="constrained")
+        columns = len(parts) + ("seeds" in document)
+        figure = Figure(figsize=(3.2 * columns, 2.8), layout="constrained")
         for place, (size_px, part) in enumerate(parts.items(), start=1):
-            axes, costs = figure.add_subplot(1, len(parts), place), part["by_students"]
+            axes, costs = figure.add_subplot(1, columns, place), part["by_students"]
             for name, style in (("framework", "k--"), ("live", "C0o-"), ("stored", "C2s-")):
                 axes.plot(costs["students"], costs[name], style, markersize=3, label=name)
             axes.set(xlabel="students of one stream", title=f"{size_px} px teacher", ylim=(0, None))
             axes.set_ylabel("cost in framework steps" if place == 1 else "")
-        axes.legend(frameon=False)
+            axes.legend(frameon=False)
+        if "seeds" in document:
+            axes, costs = figure.add_subplot(1, columns, columns), document["seeds"]
+            for name in ("live", "stored", "stored, same batches"):
+                axes.plot(costs["seeds"], costs[name], "o-", markersize=3, label=name)
+            axes.set(xlabel="seeds of the students", title="suite paper, by the plan", ylim=(0, None))
+            axes.set_ylabel("cost in suites of one seed, live")
+            axes.legend(frameon=False)
         figure.savefig(path, metadata={"Date": None})
     return path

@@ -18,7 +18,8 @@ from crossres import paths, plan, shapes
 from crossres.augment import MixedBatch, Stream, upsample
 from crossres.losses import KD, Targets
 from crossres.models import build
-from crossres.spec import Augmentation, Model, Optimisation
+from crossres.sharing import TeacherLogits
+from crossres.spec import Augmentation, Model, Optimisation, load_suite
 from crossres.step import Step
 from crossres.teacher import forward_format
 
@@ -256,6 +257,30 @@ def _forward(setting: Setting, name: str, size_px: int) -> Callable[[], object]:
     return forward
 
 
+def seeds(measured: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Return what the suite `paper` costs with 1 to 5 seeds of its students, as multiples of one seed with live logits.
+
+    Its teachers are trained once. The students' seeds see batches of their own, or all the same (`stream_seed`).
+    """
+    points = [(plan.Work(point["flops"], point["launches"]), point["seconds"]) for point in measured]
+    machine, suite = plan.fit("this device", "these points", points), load_suite(paths.suite_file("paper"))
+    teachers = [suite.resolve(run, 42) for run in suite.runs if suite.runs[run].teacher is None]
+    students = [suite.resolve(run, 42) for run in suite.runs if suite.runs[run].teacher is not None]
+
+    def hours(count: int, mode: TeacherLogits, stream_seed: int | None) -> float:
+        changes = [{"seed": seed, "stream_seed": stream_seed} for seed in range(count)]
+        specs = teachers + [spec.model_copy(update=change) for spec in students for change in changes]
+        return plan.make_plan(specs, mode, machine, cuda=False).hours
+
+    unit, counts = hours(1, "live", None), range(1, 6)
+    return {
+        "seeds": list(counts),
+        "live": [hours(count, "live", None) / unit for count in counts],
+        "stored": [hours(count, "auto", None) / unit for count in counts],
+        "stored, same batches": [hours(count, "auto", 0) / unit for count in counts],
+    }
+
+
 # -------------------------------------------------------------------------------------------------- memory and start-up
 
 
@@ -291,7 +316,7 @@ def memory(folder: Path) -> dict[str, float]:
     """Return the peak resident set of the demonstration's largest jobs, MiB, each for one epoch."""
     from crossres.data import prepare
     from crossres.records import write_json
-    from crossres.spec import Budget, load_suite
+    from crossres.spec import Budget
 
     prepare("shapes", folder, None)
     suite, found = load_suite(paths.suite_file("demo")), {}

@@ -38,7 +38,7 @@ def contact_sheet(spec: Spec, data_root: Path, epoch: int, step: int, images: in
         CrossresError: When the epoch has no such step.
     """
     train = load(spec.dataset, spec.view, data_root, torch.device("cpu")).train
-    stream = Stream(spec.augmentation, *train, spec.seed, spec.optimisation.batch_size)
+    stream = Stream(spec.augmentation, *train, spec.seed_of_batches, spec.optimisation.batch_size)
     if not 1 <= step <= stream.steps_per_epoch:
         raise CrossresError(f"--step {step}: an epoch of run {spec.run} has the steps 1 to {stream.steps_per_epoch}")
     batch = stream.batch(epoch, step - 1)

@@ -73,7 +73,7 @@ def _mixed(spec: Spec, train: Split, changes: dict[str, float]) -> tuple[MixedBa
     for number, start in enumerate(range(0, count, GROUP_IMAGES)):
         part = slice(start, min(start + GROUP_IMAGES, count))
         size = part.stop - part.start
-        mixing = draw_mixing(augmentation, size, size_px, spec.seed, epoch=0, step=number)
+        mixing = draw_mixing(augmentation, size, size_px, spec.seed_of_batches, epoch=0, step=number)
         batch = mix(images[part], labels[part], mixing)
         groups.append(batch._replace(lam=batch.lam.expand(size)))
         partners.append(torch.from_numpy(start + mixing.partner).to(images.device))

@@ -52,10 +52,10 @@ class Sharing(NamedTuple):
 def pass_key(spec: Spec) -> str:
     """Return the name of the pass that a student can read: equal for two students exactly if their batches are."""
     decides = spec.model_dump(
-        mode="json", include={"dataset", "view", "augmentation", "seed", "teacher", "teacher_seed", "teacher_view"}
+        mode="json", include={"dataset", "view", "augmentation", "teacher", "teacher_seed", "teacher_view"}
     )
-    precision = spec.optimisation.precision
-    document = {**decides, "batch_size": spec.optimisation.batch_size, "precision": precision}
+    size, precision = spec.optimisation.batch_size, spec.optimisation.precision
+    document = {**decides, "seed": spec.seed_of_batches, "batch_size": size, "precision": precision}
     return hashlib.sha256(canonical_json(document).encode()).hexdigest()[:12]
 
 

@@ -149,6 +149,9 @@ class Run(Strict):
     """Seed of the teacher's run; the same as this run's when absent."""
     seeds: tuple[int, ...] | None = None
     """Seeds of this run; the suite's when absent."""
+    stream_seed: int | None = None
+    """Seed of the batches: order, augmentation and mixing; the run's own when absent. Given one, the seeds of a run see
+    the same batches and share a pass of their teacher, and differ in initial weights and dropout alone."""
     augmentation: Augmentation = Augmentation()
     objective: Objective
     optimisation: Optimisation
@@ -197,9 +200,15 @@ class Spec(Strict):
     augmentation: Augmentation
     objective: Objective
     optimisation: Optimisation
+    stream_seed: int | None = None
     probe_images: int = 0
     budget: Budget | None = None
     """The budget that cut this run, when it did."""
+
+    @property
+    def seed_of_batches(self) -> int:
+        """Seed of order, augmentation and mixing."""
+        return self.seed if self.stream_seed is None else self.stream_seed
 
     @model_validator(mode="after")
     def _has_a_step(self) -> Spec:

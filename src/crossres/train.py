@@ -104,7 +104,7 @@ class Trainer:
         self.spec, self.run_dir, self.device = spec, run_dir, device
         self.precision = spec.optimisation.precision if device.type == "cuda" else "fp32"
         self.images: Images = load(spec.dataset, spec.view, data_root, device)
-        self.stream = Stream(spec.augmentation, *self.images.train, spec.seed, spec.optimisation.batch_size)
+        self.stream = Stream(spec.augmentation, *self.images.train, spec.seed_of_batches, spec.optimisation.batch_size)
         self.network = build(spec.model, spec.dataset.classes, spec.seed, weights)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         self.teacher = Teacher(spec, teacher, device) if spec.teacher else None
