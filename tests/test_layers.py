@@ -11,7 +11,8 @@ import pytest
 
 PACKAGE = Path("src/crossres")
 LAYERS = {
-    "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"},
+    "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "deployment"}
+    | {"provenance"},
     "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"},
     "L2": {"summary", "facts", "latex", "render", "figures", "tables"},
 }

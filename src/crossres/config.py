@@ -26,6 +26,8 @@ class Config(Strict):
     """Folder or archive to adopt CIFAR-100 from."""
     weights_dir: Path | None = None
     """Folder to adopt ImageNet weights from."""
+    container: str | None = "docker/crossres.sif"
+    """The image that jobs run in with `--use-singularity`: a file or an address."""
     budget: Budget | None = None
     """A cut of the suite, to try it out."""
 
