@@ -115,6 +115,42 @@ def test_apptainer_is_told_what_stands_outside(project: Path, fake_apptainer: Pa
     assert (tmp_path / "image.sif.sha256").read_text() == f"{digest}  image.sif\n"
 
 
+@pytest.mark.workflow
+def test_with_conda_the_jobs_have_the_python_that_conda_made(tmp_path: Path) -> None:
+    """A stand-in for conda makes an environment whose Python says what it is asked."""
+    project = copy_of_the_project(tmp_path / "project")
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/bash\necho "$PWD $*" >> {tmp_path}/asked\n[ "$2" = pip ] || exec {shlex.quote(sys.executable)} "$@"\n'
+    )
+    conda = tmp_path / "bin/conda"
+    conda.parent.mkdir()
+    conda.write_text(
+        "#!/bin/bash\n"
+        'case "$*" in\n'
+        f"""*info*) echo '{{"conda_prefix": "{tmp_path}", "platform": "linux-64"}}' ;;\n"""
+        "--version) echo conda 99.0.0 ;;\n"
+        """config*) echo '{"get": {"channel_priority": "strict"}}' ;;\n"""
+        f'*create*) mkdir -p "${{@: -1}}/bin" && cp {python} "${{@: -1}}/bin" ;;\n'
+        "esac\n"
+    )
+    (tmp_path / "bin/activate").write_text('PATH="$1/bin:$PATH"\n')
+    for script in (python, conda):
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    words = ("--cores", "1", "--software-deployment-method", "conda", "--config", "suite=published")
+    done = snakemake(project, *words, "--", SUMMARY, PATH=f"{conda.parent}:{SYSTEM}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    installed, ran = (tmp_path / "asked").read_text().splitlines()
+    assert installed.startswith(f"{project} -m pip install") and "--require-hashes" in installed
+    assert (project / installed.split()[-1]).samefile(project / "envs/requirements.lock")
+    assert " -m crossres summary " in ran
+
+
+def test_conda_makes_the_environment_anew_when_the_lock_changes() -> None:
+    digest = hashlib.sha256(Path("envs/requirements.lock").read_bytes()).hexdigest()
+    assert f"sha256 {digest}\n" in Path("envs/environment.post-deploy.sh").read_text(), "run `make lock`"
+
+
 def test_only_what_stands_outside_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here, disk, source = tmp_path / "project", tmp_path / "disk", tmp_path / "source.tar.gz"
     for folder in (here, disk):

@@ -18,8 +18,9 @@ try:
     CONFIG = read_config(config)
     SUITE = chosen_suite(CONFIG)
     IMAGE = None if deployment.is_inside() else CONFIG.container
-    APPTAINER = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
-    IN_IMAGE = APPTAINER and not deployment.is_inside()
+    DEPLOYMENT = workflow.deployment_settings.deployment_method
+    IN_IMAGE = DeploymentMethod.APPTAINER in DEPLOYMENT and not deployment.is_inside()
+    ON_HOST = not IN_IMAGE and DeploymentMethod.CONDA not in DEPLOYMENT
     if IN_IMAGE:  # now, since Snakemake would say it less kindly, or only after deleting an output
         deployment.require(IMAGE)
 except CrossresError as error:
@@ -32,11 +33,12 @@ SOURCES = "src/crossres"
 ENVIRONMENT = str(Path(workflow.basedir) / "envs/environment.yaml")
 JOBS = SUITE.jobs()
 
-# The jobs run this project's code with the interpreter that runs Snakemake, or with the image's. The device is handed over
-# in the environment: as a parameter, another device would be a reason to train again. So is the image's digest.
+# The jobs run this project's code with the interpreter that runs Snakemake, or with that of the image or of conda. The
+# device is handed over in the environment: as a parameter, another device would be a reason to train again. So is the
+# image's digest.
 shell.prefix(
     "set -euo pipefail; export "
-    + (f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH" ' if not IN_IMAGE else "")
+    + (f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH" ' if ON_HOST else "")
     + (f"CROSSRES_IMAGE_DIGEST={digest} " if (digest := deployment.digest(IMAGE if IN_IMAGE else None)) else "")
     + f"PYTHONPATH={shlex.quote(str(Path(workflow.basedir) / 'src'))} CROSSRES_DEVICE={CONFIG.device}; "
 )
