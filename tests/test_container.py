@@ -82,7 +82,7 @@ def image() -> Image:
     """Build the image, or take it from the cache."""
     done = subprocess.run(["docker/bootstrap"], stdout=subprocess.PIPE, stderr=sys.__stderr__, text=True, check=False)
     if done.returncode == 5:
-        pytest.skip("nothing was run in the image; docker/bootstrap says why")
+        pytest.skip(f"nothing was run in the image: {done.stdout.strip()}")
     assert done.returncode == 0
     print(NOT_COVERED, file=sys.__stderr__)
     folder, sif = done.stdout.splitlines()
