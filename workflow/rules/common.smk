@@ -46,10 +46,11 @@ shell.prefix(
 
 def apptainer_arguments():
     """What Snakemake is to tell Apptainer, besides what the profile or the command line says."""
-    outside = [Path(workflow.basedir), CONFIG.data_dir, Path(RESULTS), CONFIG.cifar100, CONFIG.weights_dir]
+    folders = [Path(workflow.basedir), Path(SUITE_FILE).parent, Path(RESULTS), CONFIG.data_dir]
+    sources = [CONFIG.cifar100, CONFIG.weights_dir]
     gpu = CONFIG.device != "cpu" and device.cuda_devices() > 0
     given = workflow.deployment_settings.apptainer_args
-    words = shlex.join(deployment.arguments(outside, gpu))
+    words = shlex.join(deployment.arguments(folders + sources, gpu))
     return given if words in given else f"{given} {words}"  # a job's own Snakemake is given them already
 
 
