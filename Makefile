@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Configuration for Snakemake: make paper CONFIG="device=cpu"
 CONFIG ?=
 
-.PHONY: help demo published paper test test-container lint format image clean lock setup
+.PHONY: help demo published paper test test-container lint format bench image clean lock setup
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -37,6 +37,9 @@ lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
 
 format: setup  ## format the code
 	@ruff check --fix --quiet . ; ruff format --quiet . ; snakefmt --quiet Snakefile workflow
+
+bench: setup  ## measure this machine: ratios, start-up, memory, and what `crossres plan` estimates with
+	@python -m benchmarks && python -m benchmarks report
 
 image:  ## the container image (dependencies and TeX), and docker/crossres.sif where Apptainer is
 	@docker/build

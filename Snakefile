@@ -39,3 +39,4 @@ include: "workflow/rules/report.smk"
 
 onstart:
     preflight(workflow.dag.needrun_jobs())
+    announce(workflow.dag.needrun_jobs())

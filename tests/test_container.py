@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,8 @@ pytestmark = [pytest.mark.container, pytest.mark.workflow]
 NOT_COVERED = "container: not covered here: a GPU (--nv), docker itself, a base or an image pulled from a registry"
 LITERAL = ("--cores", "1", "--use-singularity")
 PYTHON = "/opt/crossres/bin/python"
-VERBS = {"data", "spec", "train", "evaluate", "summary", "table", "figure", "tex", "pdf"}
+RULES = "".join(path.read_text() for path in sorted(Path("workflow/rules").glob("*.smk")))
+VERBS = set(re.findall(r"-m crossres (\w+)", RULES)) - {"weights"}  # the demonstration's networks start from nothing
 BUDGET = {"epochs": 1, "train_images": 256, "test_images": 200}
 RESULTS = "results/demo-truncated"
 BUILT = ("summary.csv", "figures", "tables", "report.tex", "report.pdf")
@@ -161,7 +163,7 @@ def test_the_report_is_the_host_s_byte_for_byte(run: Run, tmp_path: Path) -> Non
         shutil.move(results / name, tmp_path / name)
     done = run.snakemake(*LITERAL[:2])
     assert done.returncode == 0, done.stderr
-    assert "train" not in done.stdout + done.stderr
+    assert "rule train:" not in done.stdout + done.stderr
     made = [path for path in sorted(tmp_path.rglob("*")) if path.is_file() and path.suffix != ".log"]
     assert len(made) > 20
     for path in made:

@@ -11,9 +11,10 @@ import pytest
 
 PACKAGE = Path("src/crossres")
 LAYERS = {
-    "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "deployment"}
-    | {"provenance"},
-    "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"},
+    "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"}
+    | {"deployment", "sharing"},
+    "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
+    | {"plan", "step", "teacher"},
     "L2": {"summary", "facts", "latex", "render", "figures", "tables"},
 }
 MAY_IMPORT = {"L0": {"L0"}, "L1": {"L0", "L1"}, "L2": {"L0", "L2"}}

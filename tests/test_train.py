@@ -25,11 +25,14 @@ from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
 from crossres import evaluate, models, paths, records, train
+from crossres import step as step_module
+from crossres.augment import MixedBatch
 from crossres.losses import DKD, KD, CrossEntropy, Targets
 from crossres.progress import Progress
 from crossres.records import Epoch, Training, read_record
 from crossres.schema import CrossresError
 from crossres.spec import Budget, Optimisation, Spec, Suite, load_suite, merge
+from crossres.step import Tally, adamw
 from crossres.train import Trainer, discard_state, learning_rate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -146,6 +149,13 @@ def whole(uninterrupted: Callable[[Spec], Results]) -> Results:
     return uninterrupted(spec_of())
 
 
+def take(trainer: Trainer, batch: MixedBatch) -> Tally:
+    """Take one step of the first epoch, and return what it came to."""
+    trainer.step.begin(1, trainer.spec.optimisation.learning_rate)
+    trainer.step(batch)
+    return trainer.step.end()
+
+
 def epoch_of(path: Path) -> int:
     return evaluate.read_weights(path)[1]["epoch"]
 
@@ -201,9 +211,9 @@ def test_learning_rate_without_and_with_little_warm_up(epochs: int, warmup: int)
 def test_every_epoch_trains_with_its_rate(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, used = spec_of(optimisation={"decay_matrices_only": True}), []
     trainer = bench.trainer(spec)
-    step = trainer.optimiser.step
-    groups = trainer.optimiser.param_groups
-    monkeypatch.setattr(trainer.optimiser, "step", lambda: (used.append({g["lr"] for g in groups}), step()))
+    step = trainer.step.optimiser.step
+    groups = trainer.step.optimiser.param_groups
+    monkeypatch.setattr(trainer.step.optimiser, "step", lambda: (used.append({g["lr"] for g in groups}), step()))
     history = trainer.fit(quiet(spec)).history
     expected = [learning_rate(spec.optimisation, epoch) for epoch in range(1, EPOCHS + 1)]
     assert [entry.learning_rate for entry in history] == expected
@@ -315,7 +325,7 @@ def test_the_outputs_are_written_again_from_a_finished_state(bench: Bench, whole
 def test_the_teacher_stays_as_it_is_and_in_evaluation(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_of()
     trainer = bench.trainer(spec)
-    teacher = trainer.teacher
+    teacher = trainer.teacher and trainer.teacher.network
     assert teacher is not None
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     modes = []
@@ -327,7 +337,7 @@ def test_the_teacher_stays_as_it_is_and_in_evaluation(bench: Bench, monkeypatch:
     assert True not in modes
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.parameters())
-    optimised = {id(p) for group in trainer.optimiser.param_groups for p in group["params"]}
+    optimised = {id(p) for group in trainer.step.optimiser.param_groups for p in group["params"]}
     assert optimised == {id(parameter) for parameter in trainer.network.parameters()}
 
 
@@ -335,23 +345,22 @@ def test_the_teacher_sees_the_mixed_batch_upsampled(bench: Bench) -> None:
     trainer = bench.trainer(spec_of("kd_64_to_32"))
     seen: list[Tensor] = []
     assert trainer.teacher is not None
-    trainer.teacher.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    trainer.teacher.network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     batch = trainer.stream.batch(1, 0)
-    trainer._step(batch, 1, 0, train.Tally())
+    take(trainer, batch)
     expected = functional.interpolate(batch.images, size=(64, 64), mode="bilinear", align_corners=False)
     assert torch.equal(seen[0], expected)
 
 
 def test_the_loss_of_a_step_is_that_of_the_teachers_logits(bench: Bench) -> None:
     trainer = bench.trainer(spec_of())
-    batch, tally = trainer.stream.batch(1, 0), train.Tally()
+    batch = trainer.stream.batch(1, 0)
     assert trainer.teacher is not None
     with torch.no_grad():
         teacher_logits = trainer.teacher(batch.images)
         student_logits = models.build(trainer.spec.model, 20, 1).to(memory_format=torch.channels_last)(batch.images)
     expected = trainer.spec.objective.losses(student_logits, teacher_logits, batch.targets, 1)
-    trainer._step(batch, 1, 0, tally)
-    means = tally.means()
+    means = take(trainer, batch).means
     assert means.keys() == {"ce", "kd", "total"}
     for name, value in expected.items():
         assert means[name] == pytest.approx(value.item(), rel=1e-6)
@@ -423,13 +432,15 @@ def test_a_skipped_step_is_counted_and_leaves_no_trace(
 ) -> None:
     spec = spec_of(optimisation={"nonfinite": "skip"})
     trainer = bench.trainer(spec)
-    steps = []
-    step = trainer.optimiser.step
-    monkeypatch.setattr(trainer.optimiser, "step", lambda: (steps.append(1), step()))
+    left_out = []
+    optimiser = trainer.step.optimiser
+    step = optimiser.step
+    monkeypatch.setattr(optimiser, "step", lambda: (left_out.append(float(optimiser.found_inf)), step()))
     break_losses(monkeypatch, (2, 1), (2, 3), terms=terms)
     history = trainer.fit(quiet(spec)).history
     assert [entry.nonfinite_steps for entry in history] == [0, 2, 0]
-    assert len(steps) == EPOCHS * STEPS - 2
+    assert left_out == [0, 0, 0, 1, 0, 1, 0, 0, 0]
+    assert {float(state["step"]) for state in optimiser.state.values()} == {EPOCHS * STEPS - 2}
     assert all(math.isfinite(value) for entry in history for value in entry.losses.values())
 
 
@@ -437,10 +448,10 @@ def test_a_skipped_step_changes_no_weight(bench: Bench, monkeypatch: pytest.Monk
     trainer = bench.trainer(spec_of(optimisation={"nonfinite": "skip"}))
     break_losses(monkeypatch, (1, 1))
     before = [parameter.clone() for parameter in trainer.network.parameters()]
-    tally = train.Tally()
-    trainer._step(trainer.stream.batch(1, 0), 1, 0, tally)
+    tally = take(trainer, trainer.stream.batch(1, 0))
     assert all(torch.equal(one, other) for one, other in zip(before, trainer.network.parameters(), strict=True))
-    assert (tally.nonfinite, tally.terms, tally.grad_norms) == (1, {}, [])
+    assert not any(state[name].any() for state in trainer.step.optimiser.state.values() for name in state)
+    assert (tally.nonfinite, tally.means, tally.grad_norm, tally.first_bad) == (1, {}, None, (0, "kd"))
 
 
 def test_the_thesis_falls_back_to_cross_entropy_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,17 +471,14 @@ def test_the_thesis_falls_back_to_cross_entropy_alone(bench: Bench, monkeypatch:
 
 def test_the_means_are_over_the_steps_that_had_the_term(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_of(optimisation={"nonfinite": "thesis_fallback", "epochs": 1, "warmup_epochs": 0})
-    kept: list[dict[str, float]] = []
-    add = train.Tally.add
-    monkeypatch.setattr(
-        train.Tally, "add", lambda self, terms: (kept.append({k: v.item() for k, v in terms.items()}), add(self, terms))
-    )
     break_losses(monkeypatch, (1, 2))
-    (entry,) = bench.fit(spec).history
-    assert [sorted(terms) for terms in kept] == [["ce", "kd", "total"], ["ce", "total"], ["ce", "kd", "total"]]
-    assert entry.losses["kd"] == pytest.approx(np.mean([terms["kd"] for terms in kept if "kd" in terms]))
-    assert entry.losses["ce"] == pytest.approx(np.mean([terms["ce"] for terms in kept]))
-    assert entry.train_loss == pytest.approx(np.mean([terms["total"] for terms in kept]))
+    trainer = bench.trainer(spec)
+    (entry,) = trainer.fit(quiet(spec)).history
+    (ce, kd, total, _) = trainer.step.ledger.read().T
+    assert trainer.step.ledger.names == ("ce", "kd", "total")
+    assert np.isnan([kd[1], total[1]]).all()
+    assert entry.losses == pytest.approx({"ce": ce.mean(), "kd": kd[[0, 2]].mean()})
+    assert entry.train_loss == pytest.approx(np.mean([total[0], ce[1], total[2]]))
 
 
 def test_an_epoch_without_a_step_stops(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -526,9 +534,9 @@ def test_gradients_are_clipped_and_their_norm_is_recorded_before(
     trainer = bench.trainer(spec)
     before: list[float] = []
     after: list[float] = []
-    clip, step = trainer._clip, trainer.optimiser.step
-    monkeypatch.setattr(trainer, "_clip", lambda: (before.append(gradient_norm(trainer.network)), clip())[1])
-    monkeypatch.setattr(trainer.optimiser, "step", lambda: (after.append(gradient_norm(trainer.network)), step()))
+    clip, step = trainer.step._clip, trainer.step.optimiser.step
+    monkeypatch.setattr(trainer.step, "_clip", lambda: (before.append(gradient_norm(trainer.network)), clip())[1])
+    monkeypatch.setattr(trainer.step.optimiser, "step", lambda: (after.append(gradient_norm(trainer.network)), step()))
     history = trainer.fit(quiet(spec)).history
     largest = math.inf if limit is None else limit
     assert after == pytest.approx([min(norm, largest) for norm in before], rel=1e-4)
@@ -560,9 +568,8 @@ class PowerOfTwoScaler:
     def get_scale(self) -> float:
         return self.factor
 
-    def step(self, optimiser: torch.optim.Optimizer) -> None:
-        self.calls.append("step")
-        optimiser.step()
+    def is_enabled(self) -> bool:
+        return True
 
     def update(self) -> None:
         self.calls.append("update")
@@ -573,9 +580,10 @@ class PowerOfTwoScaler:
 
 def scaled_fit(bench: Bench, spec: Spec, scaler: PowerOfTwoScaler, monkeypatch: pytest.MonkeyPatch) -> Training:
     trainer = bench.trainer(spec, "scaled")
-    trainer.scaler = scaler  # type: ignore[assignment]
-    clip = trainer._clip
-    monkeypatch.setattr(trainer, "_clip", lambda: (scaler.calls.append("clip"), clip())[1])
+    trainer.step.scaler = scaler  # type: ignore[assignment]
+    clip, step = trainer.step._clip, trainer.step.optimiser.step
+    monkeypatch.setattr(trainer.step, "_clip", lambda: (scaler.calls.append("clip"), clip())[1])
+    monkeypatch.setattr(trainer.step.optimiser, "step", lambda: (scaler.calls.append("step"), step()))
     return trainer.fit(quiet(spec))
 
 
@@ -594,7 +602,7 @@ def test_pytorchs_scaler_changes_nothing_and_is_resumed(bench: Bench, whole: Res
 
     def scaled(name: str) -> Trainer:
         trainer = bench.trainer(spec_of(), name)
-        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=4)
+        trainer.step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=4)
         return trainer
 
     scaled("plain").fit(quiet(spec_of()))
@@ -609,7 +617,7 @@ def test_pytorchs_scaler_changes_nothing_and_is_resumed(bench: Bench, whole: Res
             trainer = scaled(name)
         history = trainer.fit(quiet(spec_of())).history
         assert [entry.overflow_steps for entry in history] == [1, 0, 0]
-        assert trainer.scaler.get_scale() == 2.0**12
+        assert trainer.step.scaler.get_scale() == 2.0**12
     assert bench.results("killed") == bench.results("once")
 
 
@@ -618,13 +626,15 @@ def test_an_overflow_under_a_scale_is_skipped_and_counted_apart(bench: Bench, mo
     history = scaled_fit(bench, spec_of(), scaler, monkeypatch).history
     assert [entry.overflow_steps for entry in history] == [0, 1, 0]
     assert [entry.nonfinite_steps for entry in history] == [0, 0, 0]
-    assert scaler.calls[5 * STEPS :][:5] == ["scale", "unscale", "clip", "update", "scale"]
     assert all(entry.grad_norm is not None and math.isfinite(entry.grad_norm) for entry in history)
 
 
-def test_an_overflow_without_a_scale_left_stops(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overflow_without_a_scale_left_stops(bench: Bench) -> None:
+    trainer = bench.trainer(spec_of())
+    trainer.step.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    break_gradient(trainer, at=2)
     with pytest.raises(CrossresError, match="gradient is not finite at epoch 1, step 2"):
-        scaled_fit(bench, spec_of(), PowerOfTwoScaler(scale=1.0, overflow_at=2), monkeypatch)
+        trainer.fit(quiet(spec_of()))
 
 
 def test_an_epoch_of_overflows_is_no_failure(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -643,7 +653,7 @@ def test_a_cpu_computes_in_full_precision_whatever_the_spec_says(bench: Bench, w
 @pytest.mark.parametrize("matrices_only", [True, False])
 def test_weight_decay_reaches_what_it_should(matrices_only: bool) -> None:
     network = models.build(spec_of().model, 20, 1)
-    optimiser = train._adamw(network, Optimisation(epochs=9, weight_decay=0.1, decay_matrices_only=matrices_only))
+    optimiser = adamw(network, Optimisation(epochs=9, weight_decay=0.1, decay_matrices_only=matrices_only))
     matrices = {id(module.weight) for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)}
     decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
     expected = {id(p): 0.1 if id(p) in matrices or not matrices_only else 0.0 for p in network.parameters()}
@@ -658,7 +668,7 @@ def test_a_step_is_adamws(bench: Bench) -> None:
     copies = [parameter.detach().clone().requires_grad_() for parameter in trainer.network.parameters()]
     settings = spec.optimisation
     plain = torch.optim.AdamW(copies, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=False)
-    trainer._step(trainer.stream.batch(1, 0), 1, 0, train.Tally())
+    take(trainer, trainer.stream.batch(1, 0))
     for copy, parameter in zip(copies, trainer.network.parameters(), strict=True):
         copy.grad = parameter.grad
     plain.step()
@@ -779,7 +789,7 @@ def test_a_second_process_waits_for_the_first(bench: Bench) -> None:
         second.start()
         second.join(1)
         assert second.is_alive()
-        assert "another process is training this run" in heard.getvalue()
+        assert "another process is at work here" in heard.getvalue()
     second.join(60)
     assert (bench.folder / "run/training.json").is_file()
 
@@ -965,8 +975,79 @@ def test_a_terminal_has_a_bar_that_knows_where_it_resumed() -> None:
     assert "31.25 %" in stream.getvalue()
 
 
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_cuda
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("run", ["teacher_32", "kd_32", "kd_64_to_32"])
+def test_a_captured_step_is_the_eager_one(bench: Bench, run: str, precision: str) -> None:
+    """Three steps an epoch are eager, so the batches are made smaller: most of the steps are replayed."""
+    spec = spec_of(run, optimisation={"precision": precision, "batch_size": 4})
+    teacher = bench.teachers / f"{spec.teacher}.safetensors" if spec.teacher else None
+    histories = []
+    for name, capture in (("eager", False), ("captured", True)):
+        device = torch.device("cuda")
+        trainer = Trainer(spec, bench.root, bench.folder / name, device, teacher, capture=capture)
+        histories.append(trainer.fit(quiet(spec)).history)
+        assert trainer.step.not_captured is None
+    for eager, captured in zip(*histories, strict=True):
+        assert captured.train_loss == pytest.approx(eager.train_loss, rel=1e-3)
+        assert captured.grad_norm == pytest.approx(eager.grad_norm, rel=1e-2)
+
+
+def test_capturing_is_for_cuda_alone(bench: Bench, whole: Results) -> None:
+    trainer = Trainer(
+        spec_of(), bench.root, bench.folder / "run", CPU, bench.teachers / "teacher_32.safetensors", capture=True
+    )
+    assert not trainer.step.capture
+    trainer.fit(quiet(spec_of()))
+    assert bench.results() == whole
+
+
+def test_a_step_that_cannot_be_captured_goes_on_eagerly(
+    bench: Bench, whole: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    trainer = bench.trainer(spec_of())
+    trainer.step.capture = True
+    monkeypatch.setattr(step_module, "Captured", fail)
+    monkeypatch.setattr(step_module, "_on_a_side_stream", lambda step, *arguments: step(*arguments))
+    heard = io.StringIO()
+    trainer.fit(Progress("kd_32", EPOCHS, heard))
+    assert bench.results() == whole
+    assert "(operation not permitted when stream is capturing); it runs eagerly" in heard.getvalue()
+
+
+class Replayed:
+    """Stands in for a graph: holds fixed buffers, and takes the step with what was copied into them."""
+
+    def __init__(self, step: Callable[[MixedBatch, Tensor | None], None], batch: MixedBatch, logits: Tensor | None):
+        self.step, self.batch = step, batch
+
+    def replay(self, batch: MixedBatch, logits: Tensor | None) -> None:
+        self.step(batch, logits)
+
+
+def test_steps_are_captured_after_warming_up_and_in_every_epoch_anew(
+    bench: Bench, whole: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured: list[int] = []
+    monkeypatch.setattr(step_module, "Captured", lambda *args: (captured.append(1), Replayed(*args))[1])
+    monkeypatch.setattr(step_module, "_on_a_side_stream", lambda step, *arguments: step(*arguments))
+    trainer = bench.trainer(spec_of())
+    trainer.step.capture = True
+    trainer.fit(quiet(spec_of()))
+    assert len(captured) == EPOCHS - 1
+    assert STEPS == step_module.WARM_STEPS
+    assert bench.results() == whole
+
+
+@pytest.mark.gpu
+@needs_cuda
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_training_on_cuda_in_every_precision(bench: Bench, precision: str) -> None:
     spec = spec_of(optimisation={"precision": precision})

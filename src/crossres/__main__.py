@@ -62,9 +62,45 @@ def _train(args: argparse.Namespace) -> None:
     device = choose(args.device, args.threads)
     progress = Progress(f"{spec.run} seed {spec.seed}", spec.optimisation.epochs)
     try:
-        Trainer(spec, args.data, args.spec.parent, device, args.teacher, args.weights).fit(progress)
+        trainer = Trainer(spec, args.data, args.spec.parent, device, args.teacher, args.weights, args.cuda_graph)
+        trainer.fit(progress)
     finally:
         progress.close()
+
+
+def _logits(args: argparse.Namespace) -> None:
+    from crossres.device import choose
+    from crossres.progress import Progress
+    from crossres.records import read_spec
+    from crossres.teacher import store_pass
+
+    spec = read_spec(args.spec)
+    device = choose(args.device, args.threads)
+    progress = Progress(f"logits of {spec.teacher} seed {spec.teacher_seed}", args.epochs)
+    try:
+        store_pass(spec, args.teacher, args.data, args.epochs, args.output, device, progress)
+    finally:
+        progress.close()
+
+
+def _plan(args: argparse.Namespace) -> None:
+    import yaml
+
+    from crossres import plan, provenance
+    from crossres.config import Config, chosen_suite
+    from crossres.device import choose
+    from crossres.spec import Budget
+
+    device = choose(args.device, threads=1)
+    suite = chosen_suite(Config(suite=args.suite))
+    budget = Budget.parse(yaml.safe_load(args.budget), "--budget") if args.budget else None
+    chosen = {name: suite.run(name) for name in args.run or suite.runs}
+    specs = [suite.resolve(run, seed, budget) for run, seed in suite.jobs() if run in chosen]
+    machine = plan.machine_of(provenance.device_name(device))
+    made = plan.make_plan(specs, args.teacher_logits, machine, device.type == "cuda" or suite.device == "cuda")
+    print(plan.show(made))
+    if args.output:
+        plan.write(made, args.output)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -193,6 +229,25 @@ def _add_runs(verb: Verb) -> None:
     _computes(added)
     added.add_argument("--teacher", type=Path, metavar="FILE", help="weights of the run's teacher")
     added.add_argument("--weights", type=Path, metavar="FILE", help="ImageNet weights to start from")
+    graph = os.environ.get("CROSSRES_CUDA_GRAPH", "1") == "1"
+    added.add_argument(
+        "--cuda-graph", action=argparse.BooleanOptionalAction, default=graph, help="on CUDA, the step as one graph"
+    )
+
+    added = verb("logits", _logits, "store a teacher's logits for every batch of a student's stream")
+    _computes(added)
+    added.add_argument("--teacher", type=Path, required=True, metavar="FILE", help="weights of the teacher")
+    added.add_argument("--epochs", type=int, required=True, metavar="N", help="epochs of the stream to store")
+    added.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the stored logits")
+
+    added = verb("plan", _plan, "say what a suite takes before it is run: hours, memory, disk, and what runs share")
+    added.add_argument("--suite", default="paper", metavar="NAME", help="a suite, or the path of a suite file")
+    added.add_argument("--run", action="append", metavar="NAME", help="only this run; may be given several times")
+    added.add_argument("--budget", metavar="YAML", help="a cut of the suite, as in the config")
+    added.add_argument("--teacher-logits", default="auto", choices=("auto", "live", "stored"))
+    default = os.environ.get("CROSSRES_DEVICE", "auto")
+    added.add_argument("--device", default=default, choices=("auto", "cuda", "cpu"), help="device to estimate for")
+    added.add_argument("--output", type=Path, metavar="FILE", help="also write the plan as JSON")
 
     added = verb("evaluate", _evaluate, "evaluate a trained run and write its record")
     _computes(added)

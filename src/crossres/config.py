@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crossres.paths import SUITES, suite_file
-from crossres.schema import CrossresError, Strict, nearest
+from crossres.schema import Count, CrossresError, Strict, nearest
+from crossres.sharing import TeacherLogits
 from crossres.spec import Budget, Suite, load_suite
 
 
@@ -26,6 +27,15 @@ class Config(Strict):
     """Folder or archive to adopt CIFAR-100 from."""
     weights_dir: Path | None = None
     """Folder to adopt ImageNet weights from."""
+    teacher_logits: TeacherLogits = "auto"
+    """`live`: each student computes its teacher's logits. `stored`: they are computed once and read. `auto`: stored
+    where two or more students that are still to be trained share them. The results are the same to the bit."""
+    keep_logits: bool = False
+    """Keep stored logits after their last student; they are removed otherwise."""
+    cuda_graph: bool = True
+    """On CUDA, make the whole training step one CUDA graph; false runs it eagerly."""
+    runs_per_gpu: Count = 1
+    """How many runs share one GPU at a time; their memory adds up."""
     container: str | None = "docker/crossres.sif"
     """The image that jobs run in with `--use-singularity`: a file or an address."""
     budget: Budget | None = None

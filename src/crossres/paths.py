@@ -12,6 +12,7 @@ RESULTS = Path("results")
 SHIPPED = Path("paper/records")
 SUITES = Path("workflow/suites")
 TEMPLATES = Path("paper")
+BENCHMARKS = Path("benchmarks/results")
 
 
 def suite_file(suite: str) -> Path:
@@ -27,6 +28,16 @@ def suite_dir(suite: str, truncated: bool = False) -> Path:
 def run_dir(results: Path, run: str, seed: int | str) -> Path:
     """The folder of one run and seed."""
     return results / run / f"seed{seed}"
+
+
+def logits_dir(teacher_dir: Path, key: str) -> Path:
+    """The folder of a teacher's stored pass over one stream."""
+    return teacher_dir / "logits" / key
+
+
+def epoch_logits(folder: Path, epoch: int) -> Path:
+    """One epoch of a stored pass."""
+    return folder / f"epoch-{epoch:04d}.bin"
 
 
 def shipped_record(suite: str, run: str, seed: int | str) -> Path:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
@@ -11,6 +15,7 @@ from tqdm import tqdm
 from crossres.records import Epoch
 
 SECONDS_BETWEEN_LINES = 30
+SECONDS_BETWEEN_REDRAWS = 0.1
 
 
 class Progress:
@@ -44,7 +49,10 @@ class Progress:
     def step(self, epoch: int, done: int, steps: int) -> None:
         """Report that a step is done; a plain log hears of it now and then only, and never of the last."""
         if self.bar is not None:
-            self.bar.set_postfix_str(f"step {done}/{steps}", refresh=True)
+            now = time.monotonic()
+            if now - self.last_line > SECONDS_BETWEEN_REDRAWS or done == steps:
+                self.last_line = now
+                self.bar.set_postfix_str(f"step {done}/{steps}", refresh=True)
         elif done < steps and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()
             self.note(f"epoch {epoch}/{self.epochs}, step {done}/{steps}")
@@ -67,7 +75,29 @@ class Progress:
         else:
             self.note(f"epoch {entry.epoch}/{self.epochs}, {figures}{bad}, {remaining} left")
 
+    def advance(self, epoch: int, mebibytes: float) -> None:
+        """Report that an epoch of a teacher's pass is stored."""
+        self.last_line = time.monotonic()
+        if self.bar is not None:
+            self.bar.n = epoch
+            self.bar.set_postfix_str(f"{epoch * mebibytes:.0f} MiB")
+        else:
+            self.note(f"epoch {epoch}/{self.epochs} stored")
+
     def close(self) -> None:
         """Finish the bar's line."""
         if self.bar is not None:
             self.bar.close()
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, progress: Progress, lock_name: str = ".lock") -> Iterator[None]:
+    """Hold a folder; wait while another process works there, as an orphan of a killed workflow may."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / lock_name, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.note("another process is at work here; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

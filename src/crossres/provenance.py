@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent
 # The modules that trained bits depend on; a record whose digest differs from today's was made by other code.
-TRAINING_SOURCES = ("augment", "data", "evaluate", "losses", "models", "shapes", "train")
+TRAINING_SOURCES = ("augment", "data", "evaluate", "losses", "models", "shapes", "step", "teacher", "train")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "safetensors")
 
 
@@ -27,12 +27,6 @@ def collect(
     device: torch.device, precision: str, data_sha256: str, weights_sha256: str, teacher_sha256: str | None
 ) -> Provenance:
     """Return the provenance of a run that was computed by this process."""
-    versions = {"python": platform.python_version()}
-    versions.update({package: importlib.metadata.version(package) for package in PACKAGES})
-    if device.type == "cuda":
-        import torch
-
-        versions["cuda"] = str(torch.version.cuda)
     return Provenance(
         commit=commit(),
         sources_sha256=sources_digest(),
@@ -41,9 +35,20 @@ def collect(
         teacher_sha256=teacher_sha256,
         device=device_name(device),
         precision=precision,
-        versions=versions,
+        versions=versions(device),
         image=deployment.image_name(),
     )
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """Return the versions of what computes."""
+    found = {"python": platform.python_version()}
+    found.update({package: importlib.metadata.version(package) for package in PACKAGES})
+    if device.type == "cuda":
+        import torch
+
+        found["cuda"] = str(torch.version.cuda)
+    return found
 
 
 def commit() -> str | None:

@@ -7,28 +7,30 @@ whatever kills the process costs one epoch at most; on a CPU the resumed run equ
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import math
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from crossres import provenance
-from crossres.augment import MixedBatch, Stream, upsample
+from crossres.augment import Stream
 from crossres.data import Images, Split, load
-from crossres.evaluate import load_network, pack_weights, predict
+from crossres.evaluate import pack_weights, predict
 from crossres.models import build, gmacs, parameter_count
-from crossres.progress import Progress
-from crossres.records import Cost, Epoch, Training, read_json, write_atomic, write_json
+from crossres.paths import logits_dir
+from crossres.progress import Progress, alone_in
+from crossres.records import Cost, Epoch, Training, write_atomic, write_json
 from crossres.schema import CrossresError, canonical_json
+from crossres.sharing import pass_key
 from crossres.spec import Optimisation, Spec
+from crossres.step import Step, Tally
+from crossres.teacher import StoredLogits, Teacher, describe
 
 
 def learning_rate(optimisation: Optimisation, epoch: int) -> float:
@@ -51,32 +53,6 @@ def learning_rate(optimisation: Optimisation, epoch: int) -> float:
         return optimisation.learning_rate * epoch / warmup
     progress = (epoch - warmup - 1) / (optimisation.epochs - warmup)
     return optimisation.learning_rate / 2 * (1 + math.cos(math.pi * progress))
-
-
-@dataclass
-class Tally:
-    """What the steps of one epoch add up to."""
-
-    terms: dict[str, list[Tensor]] = field(default_factory=dict)
-    """Values of each term, on the device; a step that did without a term adds none."""
-    grad_norms: list[float] = field(default_factory=list)
-    clipped: int = 0
-    nonfinite: int = 0
-    overflow: int = 0
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        """Add the terms of one step."""
-        for name, term in terms.items():
-            self.terms.setdefault(name, []).append(term.detach())
-
-    def add_norm(self, norm: float, limit: float | None) -> None:
-        """Add the norm that the gradients of one step had before they were clipped."""
-        self.grad_norms.append(norm)
-        self.clipped += limit is not None and norm > limit
-
-    def means(self) -> dict[str, float]:
-        """Return the mean of each term over the steps that had it."""
-        return {name: torch.stack(values).double().mean().item() for name, values in self.terms.items()}
 
 
 @dataclass
@@ -108,6 +84,7 @@ class Trainer:
         device: torch.device,
         teacher: Path | None = None,
         weights: Path | None = None,
+        capture: bool = False,
     ) -> None:
         """Prepare a run.
 
@@ -118,6 +95,7 @@ class Trainer:
             device: Where to compute.
             teacher: Weights file of the teacher; None for a run without one.
             weights: ImageNet weights of the run's own network, where it starts from them.
+            capture: Whether to make the step one CUDA graph; ignored on a CPU.
 
         Raises:
             CrossresError: When something that the spec needs is missing or does not fit.
@@ -128,33 +106,20 @@ class Trainer:
         self.stream = Stream(spec.augmentation, *self.images.train, spec.seed, spec.optimisation.batch_size)
         self.network = build(spec.model, spec.dataset.classes, spec.seed, weights)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        self.teacher_view = spec.teacher_view or spec.view
-        self.teacher, self.teacher_sha256 = self._load_teacher(teacher)
-        self.optimiser = _adamw(self.network, spec.optimisation)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        self.teacher = Teacher(spec, teacher, device) if spec.teacher else None
+        self.stored = self._stored_logits()
+        steps = self.stream.steps_per_epoch
+        self.step = Step(self.network, spec.objective, spec.optimisation, steps, self.precision, self.teacher, capture)
         self.progressed = Progressed()
-        key = canonical_json([spec.digest(), self.images.digest, self.teacher_sha256, self.precision])
+        teacher_sha256 = self.teacher.sha256 if self.teacher else None
+        key = canonical_json([spec.digest(), self.images.digest, teacher_sha256, self.precision])
         self.state_dir = run_dir / "state" / hashlib.sha256(key.encode()).hexdigest()[:12]
 
-    def _load_teacher(self, path: Path | None) -> tuple[nn.Module | None, str | None]:
-        if self.spec.teacher is None:
-            return None, None
-        if path is None:
-            raise CrossresError(
-                f"run {self.spec.run}: no weights of its teacher {self.spec.teacher}; use --teacher FILE"
-            )
-        teacher, own, _ = load_network(path, self.device)
-        if (own.run, own.seed) != (self.spec.teacher, self.spec.teacher_seed):
-            wanted = f"{self.spec.teacher} seed {self.spec.teacher_seed}"
-            raise CrossresError(f"{path}: weights of {own.run} seed {own.seed}, but the spec names {wanted}")
-        own_px, seen_px = self.spec.view.resolution_px, self.teacher_view.resolution_px
-        if self.teacher_view.kind != "upsampled" and seen_px != own_px:
-            where = f"run {self.spec.run}, teacher_view"
-            raise CrossresError(f"{where}: the batch is {own_px} px, not {seen_px}; use kind: upsampled")
-        digest, described = hashlib.sha256(path.read_bytes()).hexdigest(), path.with_name("training.json")
-        if described.is_file() and read_json(described)["provenance"]["weights_sha256"] != digest:
-            raise CrossresError(f"{path}: not the weights that {described} describes; train {own.run} again")
-        return teacher.eval().requires_grad_(False), digest
+    def _stored_logits(self) -> StoredLogits | None:
+        if self.teacher is None:
+            return None
+        expected = describe(self.spec, self.teacher, self.images.digest, self.stream.steps_per_epoch, self.precision)
+        return StoredLogits(logits_dir(self.teacher.path.parent, pass_key(self.spec)), expected, self.device)
 
     def fit(self, progress: Progress) -> Training:
         """Train to the end, from the last state if there is one, and write the weights.
@@ -169,8 +134,10 @@ class Trainer:
         Raises:
             CrossresError: On a non-finite loss or gradient, where the spec says to stop.
         """
-        with _alone_in(self.run_dir, progress):
+        with alone_in(self.run_dir, progress):
             self._resume(progress)
+            if self.stored is not None and self.stored.stale:
+                progress.note(f"{self.stored.folder}: logits of other weights or data; computing them live")
             while not self._finished():
                 self._run_epoch(progress)
             return self._write_outputs()
@@ -184,18 +151,18 @@ class Trainer:
     def _run_epoch(self, progress: Progress) -> None:
         epoch, started, energy = self.progressed.epoch + 1, time.perf_counter(), provenance.energy_j(self.device)
         rate = learning_rate(self.spec.optimisation, epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        tally = Tally()
+        self.step.begin(epoch, rate)
+        capturing = self.step.capture
+        stored = self.stored.epoch(epoch) if self.stored is not None else None
         # Dropout and stochastic depth draw from the global generator: seeding it by epoch makes an epoch replayable.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(_derived_seed(self.spec.seed, epoch))
             for step, batch in enumerate(self.stream.epoch(epoch)):
-                self._step(batch, epoch, step, tally)
+                self.step(batch, None if stored is None else stored[step])
                 progress.step(epoch, step + 1, self.stream.steps_per_epoch)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        tally = self.step.end()
         stepped = time.perf_counter()
+        self._stop_if_told(tally, epoch)
         entry = self._entry(epoch, rate, tally)
         done = self.progressed
         done.history.append(entry)
@@ -207,61 +174,17 @@ class Trainer:
         self._save_state()
         images = self.stream.steps_per_epoch * self.spec.optimisation.batch_size
         progress.epoch(entry, images / (stepped - started), done.seconds / epoch)
+        if capturing and not self.step.capture:
+            progress.note(f"the step could not be captured as a CUDA graph ({self.step.not_captured}); it runs eagerly")
 
-    def _step(self, batch: MixedBatch, epoch: int, step: int, tally: Tally) -> None:
-        terms = self._losses(batch, epoch)
-        fell_back = not torch.isfinite(terms["total"])
-        if fell_back:
-            tally.nonfinite += 1
-            self._stop_if_told(_first_nonfinite(terms), epoch, step)
-            terms = self._fallback(terms)
-            if not terms:
-                return
-        tally.add(terms)
-        self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(terms["total"]).backward()
-        self.scaler.unscale_(self.optimiser)
-        norm = self._clip()
-        if math.isfinite(norm):
-            tally.add_norm(norm, self.spec.optimisation.grad_clip_norm)
-            self.scaler.step(self.optimiser)
-        elif self.scaler.get_scale() > 1:  # 1 without a scaler; a gradient that overflows unscaled is no matter of fp16
-            tally.overflow += 1
-        else:
-            tally.nonfinite += not fell_back
-            self._stop_if_told("gradient", epoch, step)
-        self.scaler.update()
-
-    def _losses(self, batch: MixedBatch, epoch: int) -> dict[str, Tensor]:
-        images = batch.images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self._autocast_type(), enabled=self.precision != "fp32"):
-            teacher_logits = self._teacher_logits(batch.images)
-            student_logits = self.network(images)
-        return self.spec.objective.losses(student_logits, teacher_logits, batch.targets, epoch)
-
-    def _autocast_type(self) -> torch.dtype:
-        return torch.float16 if self.precision == "fp16" else torch.bfloat16
-
-    @torch.no_grad()
-    def _teacher_logits(self, images: Tensor) -> Tensor | None:
-        if self.teacher is None:
-            return None
-        seen = upsample(images, self.teacher_view.resolution_px)
-        return self.teacher(seen.contiguous(memory_format=torch.channels_last))
-
-    def _clip(self) -> float:
-        limit = self.spec.optimisation.grad_clip_norm
-        return float(nn.utils.clip_grad_norm_(self.network.parameters(), limit if limit is not None else math.inf))
-
-    def _fallback(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return what to minimise instead of a non-finite loss: cross entropy alone, or nothing, to skip the step."""
-        ce = terms["ce"]
-        falls_back = self.spec.optimisation.nonfinite == "thesis_fallback" and torch.isfinite(ce)
-        return {"ce": ce, "total": ce} if falls_back else {}
-
-    def _stop_if_told(self, term: str, epoch: int, step: int) -> None:
-        if self.spec.optimisation.nonfinite != "stop":
+    def _stop_if_told(self, tally: Tally, epoch: int) -> None:
+        # A scale below 1 means that gradients overflow without any help of the loss scaler.
+        bad = tally.first_bad
+        if bad is None and tally.last_overflow is not None and self.step.scaler.get_scale() < 1:
+            bad = tally.last_overflow, "gradient"
+        if bad is None or self.spec.optimisation.nonfinite != "stop":
             return
+        step, term = bad
         kept = f"the state of epoch {epoch - 1} is kept in {self.state_dir}" if epoch > 1 else "no epoch was finished"
         raise CrossresError(
             f"run {self.spec.run} seed {self.spec.seed}: {term} is not finite at epoch {epoch}, step {step + 1}; "
@@ -270,9 +193,9 @@ class Trainer:
 
     def _entry(self, epoch: int, rate: float, tally: Tally) -> Epoch:
         where = f"run {self.spec.run} seed {self.spec.seed}, epoch {epoch}"
-        if not tally.grad_norms and not tally.overflow:
+        if tally.grad_norm is None and not tally.overflow:
             raise CrossresError(f"{where}: every step was skipped as not finite; nothing was learned")
-        means, steps = tally.means(), len(tally.grad_norms)
+        means = dict(tally.means)
         accuracy, loss = _score(self.network, self.images.test)
         validation = _score(self.network, self.images.validation)[0] if len(self.images.validation.labels) else None
         entry = {
@@ -283,8 +206,8 @@ class Trainer:
             "test_loss": loss,
             "test_accuracy_pct": accuracy,
             "validation_accuracy_pct": validation,
-            "grad_norm": sum(tally.grad_norms) / steps if steps else None,
-            "clipped_share": tally.clipped / steps if steps else None,
+            "grad_norm": tally.grad_norm,
+            "clipped_share": tally.clipped_share,
             "nonfinite_steps": tally.nonfinite,
             "overflow_steps": tally.overflow,
         }
@@ -306,8 +229,8 @@ class Trainer:
         done = self.progressed
         state = {
             "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "optimiser": self.step.optimiser.state_dict(),
+            "scaler": self.step.scaler.state_dict(),
             "progressed": {**vars(done), "history": [entry.model_dump() for entry in done.history]},
         }
         write_atomic(self.state_dir / "state.pt", lambda file: torch.save(state, file))
@@ -335,8 +258,8 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.step.optimiser.load_state_dict(state["optimiser"])
+        self.step.scaler.load_state_dict(state["scaler"])
         history = [Epoch.model_validate(entry) for entry in state["progressed"].pop("history")]
         self.progressed = Progressed(history=history, **state["progressed"])
         self.progressed.resumptions += 1
@@ -366,7 +289,7 @@ class Trainer:
                 precision=self.precision,
                 data_sha256=self.images.digest,
                 weights_sha256=hashlib.sha256(best).hexdigest(),
-                teacher_sha256=self.teacher_sha256,
+                teacher_sha256=self.teacher.sha256 if self.teacher else None,
             ),
         )
         write_json(self.run_dir / "training.json", training.model_dump(mode="json"))
@@ -380,39 +303,11 @@ def discard_state(run_dir: Path, training: Training) -> None:
         (run_dir / "state").rmdir()
 
 
-@contextlib.contextmanager
-def _alone_in(run_dir: Path, progress: Progress) -> Iterator[None]:
-    """Hold a run's folder; wait while another process trains there, as an orphan of a killed workflow may."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with open(run_dir / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.note("another process is training this run; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _first_nonfinite(terms: dict[str, Tensor]) -> str:
-    return next((name for name, term in terms.items() if name != "total" and not torch.isfinite(term)), "total")
-
-
 def _score(network: nn.Module, split: Split) -> tuple[float, float]:
     """Return accuracy in percent and mean cross entropy over every image of a split."""
     logits = predict(network, split.images)
     correct = int((logits.argmax(1) == split.labels).sum())
     return 100 * correct / len(split.labels), nn.functional.cross_entropy(logits, split.labels).item()
-
-
-def _adamw(network: nn.Module, optimisation: Optimisation) -> torch.optim.AdamW:
-    parameters = list(network.parameters())
-    exempt = [p for p in parameters if p.ndim < 2 and optimisation.decay_matrices_only]
-    decayed = [p for p in parameters if p.ndim > 1 or not optimisation.decay_matrices_only]
-    groups = [
-        {"params": decayed, "weight_decay": optimisation.weight_decay},
-        {"params": exempt, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=optimisation.learning_rate, fused=True)
 
 
 def _derived_seed(seed: int, epoch: int) -> int:

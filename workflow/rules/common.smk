@@ -12,6 +12,7 @@ from crossres.config import chosen_suite, is_computed, read_config, suite_path
 from crossres.provenance import commit
 from crossres.records import read_record
 from crossres.schema import CrossresError, canonical_json
+from crossres.sharing import pass_key, passes, stored_passes
 
 # SystemExit, since a WorkflowError would bury the one line under the places it passed.
 try:
@@ -32,6 +33,7 @@ DATA = CONFIG.data_dir.as_posix()
 SOURCES = "src/crossres"
 ENVIRONMENT = str(Path(workflow.basedir) / "envs/environment.yaml")
 JOBS = SUITE.jobs()
+COMPUTED = [(run, seed) for run, seed in JOBS if is_computed(CONFIG, SUITE, run)]
 
 # The jobs run this project's code with the interpreter that runs Snakemake, or with that of the image or of conda. The
 # device is handed over in the environment: as a parameter, another device would be a reason to train again. So is the
@@ -40,7 +42,8 @@ shell.prefix(
     "set -euo pipefail; export "
     + (f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH" ' if ON_HOST else "")
     + (f"CROSSRES_IMAGE_DIGEST={digest} " if (digest := deployment.digest(IMAGE if IN_IMAGE else None)) else "")
-    + f"PYTHONPATH={shlex.quote(str(Path(workflow.basedir) / 'src'))} CROSSRES_DEVICE={CONFIG.device}; "
+    + f"PYTHONPATH={shlex.quote(str(Path(workflow.basedir) / 'src'))} CROSSRES_DEVICE={CONFIG.device}"
+    + f" CROSSRES_CUDA_GRAPH={int(CONFIG.cuda_graph)}; "
 )
 
 
@@ -60,6 +63,7 @@ if IN_IMAGE:
 
 wildcard_constraints:
     run="|".join(SUITE.runs),
+    key="[0-9a-f]+",
     seed="[0-9]+",
     library="[a-z]+",
 
@@ -80,7 +84,31 @@ def all_records():
 
 
 def spec_of(wildcards):
-    return SUITE.resolve(wildcards.run, int(wildcards.seed), CONFIG.budget)
+    return resolved(wildcards.run, int(wildcards.seed))
+
+
+def resolved(run, seed):
+    return SUITE.resolve(run, seed, CONFIG.budget)
+
+
+def is_pending(run, seed):
+    return not Path(f"{run_dir(run, seed)}/training.json").exists()
+
+
+# A pass is for all the students that can read it; whether it is worth storing is decided by those still to be trained.
+PENDING = [resolved(*job) for job in COMPUTED if is_pending(*job)]
+PASSES = {sharing.key: sharing for sharing in passes(resolved(*job) for job in COMPUTED)}
+STORED = {sharing.key: sharing for sharing in stored_passes(PENDING, CONFIG.teacher_logits)}
+
+
+def logits(sharing):
+    return paths.logits_dir(Path(run_dir(sharing.teacher, sharing.teacher_seed)), sharing.key).as_posix()
+
+
+def student_of(wildcards):
+    """The run whose spec describes the stream of a pass: the first of those that read it."""
+    first = PASSES[wildcards.key].students[0]
+    return first.run, first.seed
 
 
 def train_inputs(wildcards):
@@ -91,6 +119,9 @@ def train_inputs(wildcards):
     }
     if spec.teacher:
         inputs["teacher"] = f"{run_dir(spec.teacher, spec.teacher_seed)}/weights.safetensors"
+        # Not of a run that is trained: a pass that is computed for another would be a reason to train it again.
+        if pass_key(spec) in STORED and is_pending(wildcards.run, wildcards.seed):
+            inputs["logits"] = ancient(logits(STORED[pass_key(spec)]))
     if spec.model.pretrained:
         inputs["weights"] = ancient(f"{DATA}/weights/{spec.model.name}.pth")
     return inputs
@@ -109,6 +140,25 @@ def products(kind, *suffixes):
 
 def uses_gpu():
     return CONFIG.device == "cuda" or (CONFIG.device == "auto" and device.cuda_devices() > 0)
+
+
+def gpu_share_pct():
+    """What one job takes of a GPU; the profile's limit is 100."""
+    return 100 // CONFIG.runs_per_gpu if uses_gpu() else 0
+
+
+def announce(jobs):
+    """Say which logits are stored, and what that saves."""
+    for job in jobs:
+        if job.rule.name == "teacher_logits":
+            sharing = PASSES[job.wildcards.key]
+            students = ", ".join(f"{spec.run} seed {spec.seed}" for spec in sharing.students)
+            size = sharing.gigabytes(bytes_per_logit=2 if uses_gpu() else 4)
+            print(
+                f"crossres: the logits of {sharing.teacher} seed {sharing.teacher_seed} are computed once for {students}: "
+                f"{sharing.epochs} epochs, {size:.2g} GB, {sharing.saved_epochs} epochs of its forward pass saved",
+                file=sys.stderr,
+            )
 
 
 def preflight(jobs):

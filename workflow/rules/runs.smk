@@ -34,6 +34,7 @@ rule train:
     threads: 1
     resources:
         gpu=lambda wildcards: int(uses_gpu()),
+        gpu_pct=lambda wildcards: gpu_share_pct(),
     params:
         teacher=given("teacher"),
         weights=given("weights"),
@@ -41,6 +42,32 @@ rule train:
     shell:
         "python -m crossres train --spec {input.spec:q} --data {params.data:q} {params.teacher} {params.weights}"
         " --threads {threads} 2>&1 | tee -a {log:q}"
+
+
+# A folder that is there or not, its age of no matter (`ancient`): a student computes the same without it.
+rule teacher_logits:
+    input:
+        spec=lambda wildcards: f"{run_dir(*student_of(wildcards))}/spec.json",
+        teacher=rules.train.output.weights,
+        data=lambda wildcards: ancient(f"{DATA}/{SUITE.dataset.name}/manifest.json"),
+    output:
+        (lambda folder: folder if CONFIG.keep_logits else temp(folder))(
+            directory(f"{RESULTS}/{{run}}/seed{{seed}}/logits/{{key}}")
+        ),
+    log:
+        f"{RESULTS}/{{run}}/seed{{seed}}/logits-{{key}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        gpu=lambda wildcards: int(uses_gpu()),
+        gpu_pct=lambda wildcards: gpu_share_pct(),
+    params:
+        epochs=lambda wildcards: PASSES[wildcards.key].epochs,
+        data=DATA,
+    shell:
+        "python -m crossres logits --spec {input.spec:q} --data {params.data:q} --teacher {input.teacher:q}"
+        " --epochs {params.epochs} --threads {threads} --output {output:q} 2>&1 | tee -a {log:q}"
 
 
 rule evaluate:
@@ -59,6 +86,7 @@ rule evaluate:
     threads: 1
     resources:
         gpu=lambda wildcards: int(uses_gpu()),
+        gpu_pct=lambda wildcards: gpu_share_pct(),
     params:
         data=DATA,
     shell:

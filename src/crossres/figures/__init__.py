@@ -77,11 +77,10 @@ SPARE_DASHES = ((0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0)), "-", (0, (2.0, 1.0)))
 def style() -> Iterator[None]:
     """Draw and save figures inside this context: journal style, whatever the reader's own matplotlibrc says."""
     import matplotlib
-    import seaborn
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        settings: Any = {**seaborn.axes_style("ticks"), **_rc()}
+        settings: Any = _rc()
         matplotlib.rcParams.update(settings)
         yield
 
@@ -95,6 +94,7 @@ def _rc() -> dict[str, Any]:
         **{"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK, "axes.linewidth": 0.6},
         **{"axes.grid": True, "axes.axisbelow": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.5},
         **{"xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5, "ytick.major.size": 2.5},
+        **{"lines.solid_capstyle": "round", "patch.edgecolor": "w", "patch.force_edgecolor": True},
         **{"lines.linewidth": 1.1, "lines.dash_capstyle": "butt", "axes.labelpad": 3.0},
     }
 

@@ -1,0 +1,79 @@
+"""Saved results → a table and a plot in the page of this folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from crossres.paths import BENCHMARKS
+
+PAGE = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+
+
+def rows(document: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what was measured as (what, figures, ratio)."""
+    found = []
+    if part := document.get("pipeline"):
+        each = ", ".join(f"{name} {value:.1f} µs" for name, value in part["us_per_image"].items())
+        found.append(("input pipeline, an image", each, f"{part['ratio']:.1f}×"))
+    if part := document.get("step"):
+        each = ", ".join(f"{name} {value:.1f}/s" for name, value in part["images_per_s"].items())
+        found.append(("student's step, logits stored", each, f"{part['ratio']:.2f}×"))
+        found.append(("optimiser's step", "fused against default AdamW", f"{part['optimiser_ratio']:.2f}×"))
+    for size_px in (32, 64):
+        if part := document.get(f"students_{size_px}"):
+            each = ", ".join(f"{name} {1e3 * value:.0f} ms" for name, value in part["s_per_step"].items())
+            found.append((f"one student, {size_px} px teacher", each, f"{part['one_student']:.2f}×"))
+            found.append((f"four students, {size_px} px teacher", "one stored pass", f"{part['four_students']:.2f}×"))
+    if part := document.get("memory"):
+        each = ", ".join(f"{run} {value:.0f} MiB" for run, value in part.items())
+        found.append(("peak memory, jobs of `demo`", each, ""))
+    if part := document.get("startup"):
+        each = ", ".join(f"`{verb}` {value:.2f} s" for verb, value in part.items())
+        found.append(("start-up, processor time", each, ""))
+    return found
+
+
+def table(document: dict[str, Any]) -> str:
+    """Return the results as a table in Markdown."""
+    return tabulate(rows(document), headers=("what", "medians", "ratio"), tablefmt="github")
+
+
+def write() -> None:
+    """Write every saved result into the page, and draw the cost of several students."""
+    sections = []
+    for path in sorted(BENCHMARKS.glob("*.json")):
+        document = json.loads(path.read_text())
+        plot = draw(document, path.with_suffix(".svg"))
+        versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+        origin = f"`{document['command']}` on {document['device']}, {document['threads']} thread; {versions}."
+        picture = f"\n\n![Cost by number of students]({plot.relative_to(PAGE.parent)})" if plot else ""
+        sections.append(f"### {document['device']}\n\n{origin}\n\n{table(document)}{picture}")
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(sections) + f"\n\n{END}{after}")
+
+
+def draw(document: dict[str, Any], path: Path) -> Path | None:
+    """Draw how the cost grows with the number of students that share a teacher and a stream."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    parts = {size_px: document[f"students_{size_px}"] for size_px in (32, 64) if f"students_{size_px}" in document}
+    if not parts:
+        return None
+    with rc_context({"svg.hashsalt": "crossres", "font.size": 9}):
+        figure = Figure(figsize=(3.4 * len(parts), 2.8), layout="constrained")
+        for place, (size_px, part) in enumerate(parts.items(), start=1):
+            axes, costs = figure.add_subplot(1, len(parts), place), part["by_students"]
+            for name, style in (("framework", "k--"), ("live", "C0o-"), ("stored", "C2s-")):
+                axes.plot(costs["students"], costs[name], style, markersize=3, label=name)
+            axes.set(xlabel="students of one stream", title=f"{size_px} px teacher", ylim=(0, None))
+            axes.set_ylabel("cost in framework steps" if place == 1 else "")
+        axes.legend(frameon=False)
+        figure.savefig(path, metadata={"Date": None})
+    return path

@@ -1,0 +1,302 @@
+"""The ratios: input pipeline, training step, students of one teacher, memory and start-up."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import frameworks
+from benchmarks.measure import child_seconds, interleaved, peak_memory_mib
+from crossres import paths, plan, shapes
+from crossres.augment import MixedBatch, Stream, upsample
+from crossres.losses import KD, Targets
+from crossres.models import build
+from crossres.spec import Augmentation, Model, Optimisation
+from crossres.step import Step
+
+STRONG = Augmentation(auto_augment="cifar10", erase_prob=0.25)
+CLASSES = 100
+OBJECTIVE = KD(label_smoothing=0.1)
+
+
+class Setting(NamedTuple):
+    """What is measured, and where."""
+
+    device: torch.device
+    precision: str
+    student: str
+    teacher: str
+    batch_size: int
+    rounds: int
+    workers: int
+    """Workers of the frameworks' DataLoader; 0 keeps its work in this process, where processor time is counted."""
+
+    def network(self, name: str) -> nn.Module:
+        network = build(Model(name=name), CLASSES, seed=0)
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def stream(self, augmentation: Augmentation = STRONG) -> Stream:
+        images, labels = (part.to(self.device) for part in generated())
+        return Stream(augmentation, images, labels, seed=1, batch_size=self.batch_size)
+
+    def step(self, teacher: Callable[[Tensor], Tensor] | None, capture: bool = False) -> Step:
+        optimisation = Optimisation(epochs=200)
+        made = Step(self.network(self.student), OBJECTIVE, optimisation, 10**6, self.precision, teacher, capture)
+        made.begin(1, 1e-3)
+        return made
+
+
+def generated() -> tuple[Tensor, Tensor]:
+    """Return 2,048 generated images and labels; what is on them does not matter here."""
+    images, labels = shapes.generate(2048, stream=7)
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
+
+
+def endless(stream: Stream) -> Iterator[MixedBatch]:
+    """Yield the batches of one epoch after another."""
+    return itertools.chain.from_iterable(stream.epoch(epoch) for epoch in itertools.count(1))
+
+
+# ------------------------------------------------------------------------------------------------------ input pipeline
+
+
+def pipeline(setting: Setting) -> dict[str, Any]:
+    """Compare the strong recipe without mixing, 2,048 images at 32 px, with torchvision's own two pipelines."""
+    stream = setting.stream(STRONG.model_copy(update={"mix_prob": 0.0}))
+    epochs = itertools.count(1)
+    images, labels = generated()
+
+    def per_image(transform: Any, as_pil: bool) -> Callable[[], object]:
+        dataset = frameworks.Images(images, labels, transform, as_pil)
+        return lambda: torch.stack([dataset[index][0] for index in range(len(dataset))])
+
+    def whole_batches() -> None:
+        for _ in stream.epoch(next(epochs)):
+            pass
+
+    medians = interleaved(
+        {
+            "torchvision, PIL": per_image(frameworks.pil_transform(), as_pil=True),
+            "torchvision, v2": per_image(frameworks.tensor_transform(), as_pil=False),
+            "crossres": whole_batches,
+        },
+        setting.device,
+        setting.rounds,
+        "pipeline",
+    )
+    each = {name: 1e6 * value / len(images) for name, value in medians.items()}
+    return {"us_per_image": each, "ratio": each["torchvision, PIL"] / each["crossres"]}
+
+
+# ---------------------------------------------------------------------------------------------------------------- step
+
+
+def step(setting: Setting) -> dict[str, Any]:
+    """Compare the student's training step with stored logits, as here and with each of its parts taken back."""
+    batch = setting.stream().batch(1, 0)
+    logits = torch.randn(setting.batch_size, CLASSES, device=setting.device)
+    candidates: dict[str, Callable[[], object]] = {}
+    plain = PlainStep(setting, channels_last=False, fused=False)
+    partly = PlainStep(setting, channels_last=True, fused=False)
+    candidates["contiguous, AdamW"] = lambda: plain(batch, logits)
+    candidates["channels last, AdamW"] = lambda: partly(batch, logits)
+    eager = setting.step(None)
+    candidates["crossres"] = lambda: eager(batch, logits)
+    if setting.device.type == "cuda":
+        captured = setting.step(None, capture=True)
+        for _ in range(5):
+            captured(batch, logits)
+        candidates["crossres, one graph"] = lambda: captured(batch, logits)
+    medians = interleaved(candidates, setting.device, setting.rounds, "step")
+    return {
+        "images_per_s": {name: setting.batch_size / value for name, value in medians.items()},
+        "ratio": medians["contiguous, AdamW"] / min(medians[name] for name in medians if name.startswith("crossres")),
+        "optimiser_ratio": optimiser_ratio(setting),
+    }
+
+
+class PlainStep:
+    """The student's step without the teacher, with parts of what makes it quick left out."""
+
+    def __init__(self, setting: Setting, channels_last: bool, fused: bool) -> None:
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = setting.network(setting.student).to(memory_format=self.format)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=1e-3, weight_decay=0.05, fused=fused)
+
+    def __call__(self, batch: MixedBatch, logits: Tensor) -> None:
+        student_logits = self.network(batch.images.contiguous(memory_format=self.format))
+        total = OBJECTIVE.losses(student_logits, logits, batch.targets, 1)["total"]
+        self.optimiser.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        total.item()
+
+
+def optimiser_ratio(setting: Setting) -> float:
+    """Return how much quicker the fused AdamW steps than the default one."""
+    made = {}
+    for name, fused in (("default", False), ("fused", True)):
+        network = setting.network(setting.student)
+        for parameter in network.parameters():
+            parameter.grad = torch.full_like(parameter, 1e-3)
+        made[name] = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05, fused=fused).step
+    medians = interleaved(made, setting.device, setting.rounds, "optimiser")
+    return medians["default"] / medians["fused"]
+
+
+# ------------------------------------------------------------------------------------------------------------ students
+
+
+def students(setting: Setting, teacher_px: int) -> dict[str, Any]:
+    """Compare a student's step, data to optimiser, with a framework's loop; alone, and four to one stored pass."""
+    network = setting.network(setting.teacher).eval().requires_grad_(False)
+    plain_network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def teacher(images: Tensor) -> Tensor:
+        return network(upsample(images, teacher_px).contiguous(memory_format=torch.channels_last))
+
+    dataset = frameworks.Images(*generated(), frameworks.pil_transform(), as_pil=True)
+    batches = frameworks.loader(dataset, setting.batch_size, setting.workers)
+    student = setting.network(setting.student).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    framework = frameworks.PlainLoop(student, plain_network, batches, teacher_px, setting.precision)
+    live, stored, stream = setting.step(teacher, True), setting.step(None, True), endless(setting.stream())
+    logits = torch.randn(setting.batch_size, CLASSES, device=setting.device)
+    medians = interleaved(
+        {
+            "framework": framework.step,
+            "live": lambda: live(next(stream)),
+            "stored": lambda: stored(next(stream), logits),
+            "pass": lambda: teacher(next(stream).images),
+        },
+        setting.device,
+        setting.rounds,
+        f"students of a {teacher_px} px teacher",
+    )
+    return {
+        "s_per_step": medians,
+        "one_student": medians["framework"] / medians["live"],
+        "four_students": 4 * medians["framework"] / (medians["pass"] + 4 * medians["stored"]),
+        "by_students": by_students(medians),
+        "loss_difference": loss_difference(),
+    }
+
+
+def by_students(medians: dict[str, float]) -> dict[str, list[float]]:
+    """Return the cost of 1 to 8 students of one stream, in framework steps of one student."""
+    counts, unit = range(1, 9), medians["framework"]
+    return {
+        "students": list(counts),
+        "framework": [float(count) for count in counts],
+        "live": [count * medians["live"] / unit for count in counts],
+        "stored": [(medians["pass"] + count * medians["stored"]) / unit for count in counts],
+    }
+
+
+def loss_difference() -> float:
+    """Return the relative difference between the two loops' losses for the same logits and labels."""
+    draw = torch.Generator().manual_seed(1)
+    student_logits, teacher_logits = (torch.randn(64, CLASSES, generator=draw) * 3 for _ in range(2))
+    a, b = (torch.randint(CLASSES, (64,), generator=draw) for _ in range(2))
+    theirs = frameworks.kd_loss(student_logits, teacher_logits, a, b, 0.3)
+    ours = OBJECTIVE.losses(student_logits, teacher_logits, Targets(a, b, torch.tensor(0.3)), 1)["total"]
+    return abs(float(ours - theirs)) / float(theirs)
+
+
+# --------------------------------------------------------------------------------------------- the plan's own evidence
+
+
+def points(setting: Setting) -> list[dict[str, Any]]:
+    """Measure the work that the plan's costs are fitted to: training steps and forward passes of four networks."""
+    sizes = {"torchvision": setting.batch_size, "crossres": 32}
+    names = {setting.student, setting.teacher, "crossres/tiny_student", "crossres/tiny_teacher"}
+    measured = []
+    for name, size_px, trains in itertools.product(sorted(names), (32, 64), (True, False)):
+        batch_size = sizes.get(name.partition("/")[0], setting.batch_size)
+        if trains and name == setting.teacher and setting.device.type == "cpu" and name.startswith("torchvision"):
+            continue  # minutes a step on a CPU
+        small = setting._replace(batch_size=batch_size, student=name)
+        call = _training(small, size_px) if trains else _forward(small, name, size_px)
+        (value,) = interleaved({name: call}, setting.device, setting.rounds, f"{name} at {size_px} px").values()
+        network, passes = plan.count(name, 2, CLASSES, size_px), plan.TRAINING if trains else 1
+        work = {"flops": passes * batch_size * network.flops, "launches": passes * network.launches}
+        measured.append({"network": name, "resolution_px": size_px, "trains": trains, **work, "seconds": value})
+    return measured
+
+
+def _batch(setting: Setting, size_px: int) -> MixedBatch:
+    batch = setting.stream().batch(1, 0)
+    return batch._replace(images=upsample(batch.images, size_px))
+
+
+def _training(setting: Setting, size_px: int) -> Callable[[], object]:
+    taken, batch = setting.step(None, capture=True), _batch(setting, size_px)
+    logits = torch.randn(setting.batch_size, CLASSES, device=setting.device)
+    return lambda: taken(batch, logits)
+
+
+def _forward(setting: Setting, name: str, size_px: int) -> Callable[[], object]:
+    network, images = setting.network(name).eval(), _batch(setting, size_px).images
+
+    @torch.no_grad()
+    def forward() -> Tensor:
+        return network(images.contiguous(memory_format=torch.channels_last))
+
+    return forward
+
+
+# -------------------------------------------------------------------------------------------------- memory and start-up
+
+
+VERBS = {
+    "--help": ["--help"],
+    "spec": ["spec", "--help"],
+    "summary": ["summary", "--records", "{records}", "--output", "{folder}/summary.csv"],
+    "table": ["table", "results_summary", "--summary", "{folder}/all.csv", "--output-dir", "{folder}"],
+    "figure": [
+        *("figure", "fig3_accuracy_all", "--summary", "{folder}/all.csv"),
+        *("--records", "{records}", "--output-dir", "{folder}"),
+    ],
+    "plan": ["plan", "--suite", "demo", "--device", "cpu"],
+}
+
+
+def startup(folder: Path, rounds: int) -> dict[str, float]:
+    """Return the processor seconds of the verbs on next to nothing, medians."""
+    records = [str(path) for path in sorted(paths.SHIPPED.glob("published/*/*.json"))]
+    base = [sys.executable, "-m", "crossres"]
+    child_seconds([*base, "summary", "--records", *records, "--output", f"{folder}/all.csv"])
+    found = {}
+    for verb, words in VERBS.items():
+        parts = [records if word == "{records}" else [word.format(folder=folder)] for word in words]
+        spelt = [word for part in parts for word in part]
+        found[verb] = sorted(child_seconds([*base, *spelt]) for _ in range(rounds))[rounds // 2]
+    code = "import crossres.train, crossres.models"
+    found["train (imports)"] = sorted(child_seconds([sys.executable, "-c", code]) for _ in range(rounds))[rounds // 2]
+    return found
+
+
+def memory(folder: Path) -> dict[str, float]:
+    """Return the peak resident set of the demonstration's largest jobs, MiB, each for one epoch."""
+    from crossres.data import prepare
+    from crossres.records import write_json
+    from crossres.spec import Budget, load_suite
+
+    prepare("shapes", folder, None)
+    suite, found = load_suite(paths.suite_file("demo")), {}
+    for run in ("teacher_32", "teacher_64", "kd_64_to_32"):
+        spec = suite.resolve(run, 1, Budget(epochs=1))
+        path = folder / run / "spec.json"
+        write_json(path, spec.model_dump(mode="json"))
+        words = [sys.executable, "-m", "crossres", "train", "--spec", str(path), "--data", str(folder)]
+        teacher = ["--teacher", str(folder / spec.teacher / "weights.safetensors")] if spec.teacher else []
+        found[run] = peak_memory_mib([*words, "--device", "cpu", *teacher])
+    return found
