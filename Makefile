@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Configuration for Snakemake: make paper CONFIG="device=cpu"
 CONFIG ?=
 
-.PHONY: help demo published paper test test-container lint format bench image clean lock setup
+.PHONY: help demo published paper verify test test-container lint format bench image clean lock setup
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -20,6 +20,10 @@ published: setup  ## the thesis's own figures: every table, figure and the PDF, 
 
 paper: setup  ## the thesis's seven runs, recomputed: needs a CUDA device (46.7 GPU-hours on the thesis's)
 	@$(call build,paper)
+
+verify: setup  ## build `published` and fail unless every claim has the verdict on record
+	@$(call build,published)
+	@python -m crossres claims --suite published --recorded
 
 test: setup lint  ## lint, unit tests, dry runs, the published build and the demo
 	@envs/tex.sh

@@ -20,6 +20,7 @@ from crossres.losses import KD, Targets
 from crossres.models import build
 from crossres.spec import Augmentation, Model, Optimisation
 from crossres.step import Step
+from crossres.teacher import forward_format
 
 STRONG = Augmentation(auto_augment="cifar10", erase_prob=0.25)
 CLASSES = 100
@@ -158,11 +159,13 @@ def optimiser_ratio(setting: Setting) -> float:
 def students(setting: Setting, teacher_px: int) -> dict[str, Any]:
     """Compare a student's step, data to optimiser, with a framework's loop; alone, and four to one stored pass."""
     network = setting.network(setting.teacher).eval().requires_grad_(False)
+    memory_format = forward_format(network, setting.device)
+    network.to(memory_format=memory_format)  # type: ignore[call-overload]
     plain_network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def teacher(images: Tensor) -> Tensor:
-        return network(upsample(images, teacher_px).contiguous(memory_format=torch.channels_last))
+        return network(upsample(images, teacher_px).contiguous(memory_format=memory_format))
 
     dataset = frameworks.Images(*generated(), frameworks.pil_transform(), as_pil=True)
     batches = frameworks.loader(dataset, setting.batch_size, setting.workers)
@@ -226,7 +229,7 @@ def points(setting: Setting) -> list[dict[str, Any]]:
         small = setting._replace(batch_size=batch_size, student=name)
         call = _training(small, size_px) if trains else _forward(small, name, size_px)
         (value,) = interleaved({name: call}, setting.device, setting.rounds, f"{name} at {size_px} px").values()
-        network, passes = plan.count(name, 2, CLASSES, size_px), plan.TRAINING if trains else 1
+        network, passes = plan.count(Model(name=name), CLASSES, size_px), plan.TRAINING if trains else 1
         work = {"flops": passes * batch_size * network.flops, "launches": passes * network.launches}
         measured.append({"network": name, "resolution_px": size_px, "trains": trains, **work, "seconds": value})
     return measured

@@ -18,7 +18,9 @@ from crossres.augment import normalise
 from crossres.evaluate import (
     BATCH_SIZE,
     CALIBRATION_BINS,
+    _calibrated,
     _calibration_error,
+    best_temperature,
     evaluate,
     load_network,
     measure,
@@ -221,6 +223,36 @@ def test_predictions_are_those_of_the_selected_weights(trained: Trained) -> None
     assert len(record.predictions) == len(labels) == 130
     hits = [one == other for one, other in zip(record.predictions, labels, strict=True)]
     assert 100 * sum(hits) / len(hits) == record.best.top1_pct
+    assert record.correct_images() == hits
+    assert record.calibrated is None, "no validation images, no temperature"
+
+
+def test_a_temperature_is_fitted_on_validation_images_and_measured_on_test_images(trained: Trained) -> None:
+    from crossres.data import load
+
+    dataset = trained.spec.dataset.model_copy(update={"validation_images": 60})
+    images = load(dataset, trained.spec.view, trained.root, CPU)
+    network, _, _ = load_network(trained.run_dir / "weights.safetensors", CPU)
+    calibrated = _calibrated(network, predict(network, images.test.images), images)
+    logits = predict(network, images.validation.images).double().numpy()
+    labels = images.validation.labels.numpy()
+    grid = np.exp(np.linspace(np.log(0.05), np.log(20), 4001))
+    losses = [-log_softmax(logits / t)[np.arange(60), labels].mean() for t in grid]
+    assert calibrated is not None
+    assert calibrated.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=2e-3)
+    test = predict(network, images.test.images).double().numpy() / calibrated.temperature
+    expected = reference(test, images.test.labels.numpy())
+    assert [calibrated.nll, calibrated.ece, calibrated.brier] == pytest.approx(
+        [expected[name] for name in ("nll", "ece", "brier")], rel=1e-6
+    )
+
+
+def test_overconfidence_is_undone() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(20_000, 10, generator=generator, dtype=torch.float64)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+    assert best_temperature(2.5 * logits, labels) == pytest.approx(2.5, rel=0.03)
+    assert best_temperature(logits / 2, labels) == pytest.approx(0.5, rel=0.03)
 
 
 def test_the_record_survives_being_written_and_read(trained: Trained, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ LAYERS = {
     "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"}
     | {"deployment", "sharing"},
     "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
-    | {"plan", "step", "teacher"},
-    "L2": {"summary", "facts", "latex", "render", "figures", "tables"},
+    | {"plan", "probe", "step", "teacher"},
+    "L2": {"summary", "facts", "latex", "render", "figures", "tables"}
+    | {"statistics", "measures", "claims", "audit", "evidence"},
 }
 MAY_IMPORT = {"L0": {"L0"}, "L1": {"L0", "L1"}, "L2": {"L0", "L2"}}
 TORCH = {"torch", "torchvision", "timm", "safetensors"}

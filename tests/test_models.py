@@ -82,6 +82,22 @@ def test_last_feature_map_of_the_student(student: nn.Module, size_px: int, side:
         assert student.features(torch.zeros(1, 3, size_px, size_px)).shape == (1, 1280, side, side)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(("name", "size_px"), [(TINY, 32), ("torchvision/efficientnet_v2_s", 32)])
+def test_a_first_stride_of_1_gives_the_maps_of_twice_the_side(name: str, size_px: int) -> None:
+    usual, finer = (build(Model(name=name, stem_stride=stride), 10, seed=1).eval() for stride in (None, 1))
+    images = torch.zeros(1, 3, size_px, size_px)
+    with torch.no_grad():
+        small, wide = (network.features(images).shape[-1] for network in (usual, finer))  # type: ignore[operator]
+        doubled = usual.features(torch.zeros(1, 3, 2 * size_px, 2 * size_px)).shape[-1]  # type: ignore[operator]
+    assert wide == doubled == 2 * small
+    assert all(torch.equal(one, other) for one, other in zip(usual.parameters(), finer.parameters(), strict=True))
+
+
+def test_a_first_stride_that_cannot_be_set_is_refused() -> None:
+    with pytest.raises(CrossresError, match=r"stem_stride 3: the first convolution of .* has stride 2"):
+        build(Model(name=TINY, stem_stride=3), 10, 1)
+
+
 @pytest.mark.parametrize(("size_px", "side"), [(32, 2), (64, 4)])
 def test_small_networks_have_a_total_stride_of_16(size_px: int, side: int) -> None:
     features = network_of(TINY).features(torch.zeros(2, 3, size_px, size_px))  # type: ignore[operator]

@@ -11,7 +11,7 @@ import pytest
 from crossres import paths, plan
 from crossres.__main__ import main
 from crossres.plan import Machine, Work, count, fit, make_plan, memory_gib
-from crossres.spec import Budget, Spec, load_suite
+from crossres.spec import Budget, Model, Spec, load_suite
 
 PAPER = load_suite(paths.suite_file("paper"))
 SPECS = [PAPER.resolve(run, seed) for run, seed in PAPER.jobs()]
@@ -28,7 +28,7 @@ UNIT = Machine("a device", "nowhere", s_per_flop=1e-12, s_per_launch=0.0)
     ],
 )
 def test_the_counts_are_the_known_ones(name: str, resolution_px: int, gmacs: float, parameters: int) -> None:
-    network = count(name, 2, 100, resolution_px)
+    network = count(Model(name=name), 100, resolution_px)
     assert network.flops / 2e9 == pytest.approx(gmacs, abs=6e-4)
     assert network.parameters == parameters
 

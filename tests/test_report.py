@@ -10,24 +10,27 @@ from pathlib import Path
 import pytest
 
 from crossres import catalog, render, shapes, tables
-from crossres.facts import SETTINGS, Facts, Number, compare_printed
+from crossres.audit import audit
+from crossres.claims import Audit, load_claims
+from crossres.evidence import compared, wrong_rows
+from crossres.facts import SETTINGS, Facts, Number
 from crossres.latex import Latex, escape
 from crossres.losses import METHODS
-from crossres.paths import shipped_record, suite_file
-from crossres.records import Cost, Epoch, Evaluation, Provenance, Record, read_record
+from crossres.paths import CLAIMS, shipped_record, suite_file
+from crossres.records import Calibrated, Cost, Epoch, Evaluation, Provenance, Record, read_record
 from crossres.render import BuildInfo, build_pdf, environment, render_report
 from crossres.schema import CrossresError
 from crossres.spec import (
     DATASETS,
     Augmentation,
     Budget,
+    Factor,
     Model,
     Optimisation,
     Spec,
     Suite,
     View,
     load_suite,
-    read_yaml,
 )
 from crossres.summary import summarise
 
@@ -88,13 +91,19 @@ def stub_figures(suite: Suite, folder: Path) -> Path:
     return folder
 
 
+def audit_of(suite: Suite, records: Sequence[Record]) -> Audit:
+    return audit(suite, records, summarise(records), load_claims(ROOT / CLAIMS))
+
+
 def source_of(suite: Suite, records: Sequence[Record], folder: Path, build: BuildInfo = BUILD) -> str:
     """Render a report with stub figures and real tables under a folder."""
     summary = summarise(records)
     for name in catalog.names("tables", suite):
         tables.write(name, summary, folder / "tables")
     figures = stub_figures(suite, folder / "figures")
-    return render_report(suite, records, summary, figures, folder / "tables", build, templates=PAPER)
+    return render_report(
+        suite, records, summary, audit_of(suite, records), figures, folder / "tables", build, templates=PAPER
+    )
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +148,11 @@ def test_unknown_names_and_missing_values_are_errors(published: tuple[Suite, lis
         env.from_string(r"\VAR{absent}").render()
     with pytest.raises(CrossresError, match="missing"):
         env.from_string(r"\VAR{x}").render(x=None)
-    shutil.copy(PAPER / "printed.yaml", tmp_path)
     (tmp_path / "report.tex.j2").write_text(r"\VAR{vlaue('kd_32', 'accuracy_pct')}")
     with pytest.raises(CrossresError, match="vlaue"):
-        render_report(suite, records, summarise(records), tmp_path, tmp_path, BUILD, templates=tmp_path)
+        render_report(
+            suite, records, summarise(records), audit_of(suite, records), tmp_path, tmp_path, BUILD, templates=tmp_path
+        )
 
 
 def test_facts_name_what_they_lack(published: tuple[Suite, list[Record]]) -> None:
@@ -174,7 +184,7 @@ def test_the_report_uses_every_figure_and_table_and_no_other(
         known = set(catalog.names(kind))
         assert known == set(catalog.names(kind, published[0]))
         labels = set(re.findall(rf"\\label\{{{prefix}:([^}}]+)\}}", published_tex))
-        own = {"shared", "varying", "pairs", "printed"} if kind == "tables" else set()
+        own = {"shared", "varying", "pairs", "printed", "claims", "controls"} if kind == "tables" else set()
         assert labels - own == known
         referenced = set(re.findall(rf"\\ref\{{{prefix}:([^}}]+)\}}", published_tex))
         assert known <= referenced <= labels
@@ -202,18 +212,50 @@ def test_the_findings_follow_the_logs(published_tex: str) -> None:
 
 
 def test_printed_figures_are_compared_with_the_records(
-    published: tuple[Suite, list[Record]], published_tex: str, demo: Suite
+    published: tuple[Suite, list[Record]], published_tex: str, demo: Suite, tmp_path: Path
 ) -> None:
     suite, records = published
-    facts = Facts(suite, records, summarise(records))
-    document = read_yaml(PAPER / "printed.yaml")
-    compared = compare_printed(facts, document)
-    apart = {(row["column"], row["printed"]) for row in compared if not row["agrees"]}
-    assert apart == {("parameters_millions", "118"), ("parameters_millions", "21"), ("compression", "5.6")}
-    assert len({row["id"] for row in compared}) == len(compared)
+    found = audit_of(suite, records)
+    apart = {(row.printed, row.value) for row in wrong_rows(found, Facts(suite, records, summarise(records)))}
+    assert apart == {("118M", "117.4M"), ("21M", "20.3M"), ("5.6×", "5.78×")}
+    assert len(compared(found)) == 33
+    text = prose(published_tex)
+    assert "33 can be compared with the records; 25 agree at the printed precision and 8 do not" in text
     assert r"v2 and v4 & 5.6$\times$ & 5.78$\times$" in published_tex
-    other = records_of(demo)
-    assert compare_printed(Facts(demo, other, summarise(other)), document) == []
+    others = prose(source_of(demo, records_of(demo), tmp_path))
+    assert "No reported figure is compared" in others and r"\label{tab:printed}" not in others
+
+
+def test_the_audit_says_what_decided_and_what_it_cannot_tell(published_tex: str) -> None:
+    text = prose(published_tex)
+    for said in (
+        r"is not below $-$4.67",
+        r"label smoothing (0 / 0.1), batch size (128 / 64), and no control was run",
+        "the suite has no run teacher\\_32\\_strong",
+        "With one seed, intervals and tests count the choice of test images as the only chance",
+        "are not tested here: the records hold no predictions",
+        "Audit of the claims",
+    ):
+        assert said in text, said
+
+
+def test_factors_are_set_as_tables_of_their_levels(demo: Suite, tmp_path: Path) -> None:
+    beta = Factor(title="The weight of NCKD", levels={"β = 2": "dkd_beta2", "β = 8": "dkd_beta8"})
+    suite = changed(demo, seeds=(1, 2), factors={"beta": beta})
+    text = source_of(suite, records_of(suite), tmp_path)
+    assert "The weight of NCKD. Accuracy in per cent" in text
+    assert r"beta8} & 58.65 $\pm$ 6.99 & $-$2.00 $\pm$ 0.00 \\" in text
+    assert r"\label{tab:pairs}" not in text
+
+
+def test_calibration_is_reported_where_it_was_measured(demo: Suite, tmp_path: Path) -> None:
+    records = records_of(demo)
+    assert "after temperature scaling" not in prose(source_of(demo, records, tmp_path))
+    scaled = Calibrated(temperature=1.5, nll=1.0, ece=0.02, brier=0.5)
+    best = {"nll": 1.25, "ece": 0.125}
+    records = [r.model_copy(update={"calibrated": scaled, "best": r.best.model_copy(update=best)}) for r in records]
+    text = prose(source_of(demo, records, tmp_path))
+    assert "v2 & 1.500 & 1.250 & 1.000 & 0.125 & 0.020" in text
 
 
 def test_wording_follows_the_numbers(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
@@ -285,11 +327,12 @@ def test_data_sets_are_as_large_as_the_report_says(demo: Suite) -> None:
 
 def test_missing_figures_and_tables_are_named(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
     suite, records = published
+    found = audit_of(suite, records)
     with pytest.raises(CrossresError, match="the report needs the figure"):
-        render_report(suite, records, summarise(records), tmp_path, tmp_path, BUILD, templates=PAPER)
+        render_report(suite, records, summarise(records), found, tmp_path, tmp_path, BUILD, templates=PAPER)
     figures = stub_figures(suite, tmp_path / "figures")
     with pytest.raises(CrossresError, match="the report needs the table"):
-        render_report(suite, records, summarise(records), figures, tmp_path, BUILD, templates=PAPER)
+        render_report(suite, records, summarise(records), found, figures, tmp_path, BUILD, templates=PAPER)
 
 
 def test_all_references_are_cited() -> None:
@@ -337,7 +380,7 @@ def test_the_first_page_of_a_truncated_demo_says_so(demo: Suite, tmp_path: Path)
     text = text_of(tmp_path / "report.pdf")
     assert "Small networks were trained for minutes on generated images" in text
     assert "are truncated: training was cut by a budget (train images 100 and epochs 2)" in text
-    assert "Non-finite steps. In 48 training steps" in text
+    assert f"Non-finite steps. In {48 * len(demo.seeds)} training steps" in text
     assert SPECIALS in text.replace(" ", "")
 
 

@@ -55,6 +55,33 @@ def test_paper_and_published_differ_in_name_only() -> None:
     assert len(paper.runs) == 7
 
 
+def test_the_controls_share_teachers_and_move_one_factor_at_a_time() -> None:
+    suite = load_suite(paths.suite_file("controls"))
+    paper = load_suite(paths.suite_file("paper"))
+    unprobed = {name: suite.runs[name].model_copy(update={"probe_images": 0}) for name in paper.runs}
+    assert unprobed == paper.runs
+    assert len(suite.seeds) == 3
+    teachers = {run.teacher for run in suite.runs.values() if run.teacher}
+    assert (len(suite.runs), len(teachers)) == (39, 8)
+    levels = {run for factor in suite.factors.values() for run in factor.levels.values()}
+    assert set(suite.runs) - levels == {"kd_32_basic", "dkd_beta2"} | {"teacher_32"}, "every control has a comparison"
+
+    def settings(run: str) -> dict[str, Any]:
+        left = {"teacher", "teacher_view", "thesis_id", "view", "seeds"}
+        return suite.runs[run].model_dump(exclude=left)
+
+    for factor in ("teacher_resolution", "student_of"):
+        runs = [run for run in suite.factors[factor].levels.values() if run != "ce_32"]
+        for run in runs:
+            plain = {**settings(run), "augmentation": {**settings(run)["augmentation"], "crop_padding_px": 0}}
+            first = {**settings(runs[0]), "augmentation": {**settings(runs[0])["augmentation"], "crop_padding_px": 0}}
+            assert plain == first, run
+    betas = [settings(run) for run in suite.factors["beta"].levels.values()]
+    assert [entry["objective"].pop("nckd_weight") for entry in betas] == [0.5, 1, 2, 4, 8]
+    assert all(entry == betas[0] for entry in betas)
+    assert all(entry["optimisation"]["patience_epochs"] is None for entry in betas)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -72,6 +99,10 @@ def test_paper_and_published_differ_in_name_only() -> None:
         ({"runs": {"kd": {"view": {"kind": "upsampled"}}}}, r"'upsampled' is a teacher_view"),
         ({"runs": {"kd": {"teacher_view": {"resolution_px": 64}}}}, r"the same view, or kind: upsampled"),
         ({"dataset": {"name": "cifar10"}}, r"dataset\.name"),
+        (
+            {"factors": {"size": {"title": "Size", "levels": {"big": "bigg"}}}},
+            r"factors\.size\.levels\.big: no run 'bigg'; did you mean 'big'",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -28,7 +28,7 @@ BUDGET = Budget(train_images=60, test_images=40, epochs=EPOCHS)
 
 
 def spec_of(run: str, /, **changes: Any) -> Spec:
-    document = SUITE.resolve(run, 1, BUDGET).model_dump()
+    document = {**SUITE.resolve(run, 1, BUDGET).model_dump(), "probe_images": 0}
     return Spec.parse(merge(merge(document, {"optimisation": {"batch_size": 16}}), changes), run)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from crossres import paths
+from crossres.spec import load_suite
 from tests.project import copy_of_the_project, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -71,12 +73,14 @@ def students(results: Path) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_dry_run(project: Path, suite: str) -> None:
-    done = snakemake(project, "-n", "--config", f"suite={suite}")
+    done = snakemake(project, "-n", "--config", f"suite={suite}", "device=cpu")
     assert done.returncode == 0, done.stderr
     counts = job_counts(done.stdout + done.stderr)
-    trained = sum(len(counts_of) for counts_of in [yaml.safe_load(paths.suite_file("paper").read_text())["runs"]])
-    assert counts.get("train", 0) == (0 if suite == "published" else trained)
-    assert counts["figure"] == 8
+    trained = {"published": 0, "paper": 7, "controls": 39 * 3}.get(
+        suite, len(load_suite(paths.suite_file(suite)).jobs())
+    )
+    assert counts.get("train", 0) == trained
+    assert counts["figure"] == 10
 
 
 def test_shipped_records_cannot_be_trained(project: Path) -> None:
@@ -146,6 +150,16 @@ def test_the_published_report_is_the_same_again(published: Path, tmp_path: Path)
         assert (again / "results/published" / name).read_bytes() == (published / name).read_bytes(), name
 
 
+def test_the_claims_of_published_have_the_verdicts_on_record(published: Path) -> None:
+    folder = published.parent.parent
+    done = snakemake(folder, "--cores", "1", "--quiet", "all", "--config", "suite=published", "--", "claims")
+    assert done.returncode == 0, done.stderr
+    assert "suite published, 25 claims" in done.stdout + done.stderr
+    for words, code in ((["--recorded"], 0), (["--require", "dkd_collapse=reproduced"], 1)):
+        command = [sys.executable, "-m", "crossres", "claims", "--suite", "published", *words]
+        assert subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == code
+
+
 def test_nothing_is_left_to_do(published: Path) -> None:
     targets = () if HAS_TEX else ("--", "figures", "tables", "source")
     done = snakemake(published.parent.parent, "-n", "--config", "suite=published", *targets)
@@ -177,7 +191,8 @@ def test_editing_a_run_reruns_that_run_alone(demo: Path) -> None:
         counts = job_counts(done.stdout + done.stderr)
     finally:
         suite.write_text(text)
-    assert (counts["spec"], counts["train"], counts["evaluate"]) == (1, 1, 1)
+    seeds = len(load_suite(suite).seeds)
+    assert (counts["spec"], counts["train"], counts["evaluate"]) == (seeds, seeds, seeds)
 
 
 def test_a_budget_has_its_own_folder_and_stamp(project: Path) -> None:

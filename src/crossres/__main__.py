@@ -158,9 +158,46 @@ def _figure(args: argparse.Namespace) -> None:
     figures.render(args.name, read_summary(args.summary), records, stem.with_suffix(".pdf"), stem.with_suffix(".png"))
 
 
+def _audit(args: argparse.Namespace) -> None:
+    from crossres import paths
+    from crossres.audit import audit
+    from crossres.claims import load_claims
+    from crossres.records import read_record, write_json
+    from crossres.spec import load_suite
+    from crossres.summary import read_summary
+
+    claims = load_claims(args.claims)
+    suite = load_suite(args.suite)
+    suites = [suite, *(load_suite(path) for path in sorted(paths.SUITES.glob("*.yaml")))]
+    claims.check_runs(run for one in suites for run in one.runs)
+    found = audit(suite, [read_record(path) for path in args.records], read_summary(args.summary), claims)
+    write_json(args.output, found.model_dump(mode="json"))
+
+
+def _claims(args: argparse.Namespace) -> None:
+    from crossres import paths
+    from crossres.claims import Audit, as_text, compare, load_claims, required
+    from crossres.records import read_json
+
+    path = args.file or paths.audit_file(paths.suite_dir(args.suite))
+    if not path.is_file():
+        mend = f"snakemake --cores 1 --config suite={args.suite} -- claims"
+        raise CrossresError(f"{path}: no such file; to make it: {mend}")
+    found = Audit.parse(read_json(path), str(path))
+    print(as_text(found, wide=args.reasons))
+    wanted = required(args.require)
+    if args.recorded:
+        wanted = load_claims(paths.CLAIMS).recorded(found.suite) | wanted
+    if differing := compare(found, wanted):
+        raise CrossresError(f"{path}: " + "; ".join(differing))
+    if wanted:
+        print(f"{len(wanted)} of {len(wanted)} required verdicts are as required")
+
+
 def _tex(args: argparse.Namespace) -> None:
     from crossres import provenance, render
-    from crossres.records import read_record, write_atomic
+    from crossres.claims import Audit
+    from crossres.records import read_json, read_record, write_atomic
     from crossres.spec import load_suite
     from crossres.summary import read_summary
 
@@ -169,6 +206,7 @@ def _tex(args: argparse.Namespace) -> None:
         load_suite(args.suite),
         [read_record(path) for path in args.records],
         read_summary(args.summary),
+        Audit.parse(read_json(args.claims), str(args.claims)),
         args.output.parent / "figures",
         args.output.parent / "tables",
         build,
@@ -281,10 +319,27 @@ def _add_report(verb: Verb) -> None:
             _reads_records(added)
         added.add_argument("--output-dir", type=Path, required=True, metavar="DIR")
 
+    added = verb("audit", _audit, "judge the claims of the thesis by a suite's records")
+    _reads_summary(added)
+    _reads_records(added)
+    added.add_argument("--suite", type=Path, required=True, metavar="FILE", help="the suite's YAML file")
+    added.add_argument("--claims", type=Path, default=Path("paper/claims.yaml"), metavar="FILE", help="the claims")
+    added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    added = verb("claims", _claims, "print the verdicts of an audit, and hold them to what is required")
+    added.add_argument("--suite", default="paper", metavar="NAME", help="suite whose audit to read (default: paper)")
+    added.add_argument("--file", type=Path, metavar="FILE", help="another claims.json than that suite's")
+    added.add_argument("--reasons", action="store_true", help="print the reason of each verdict, too")
+    added.add_argument(
+        "--require", action="append", default=[], metavar="ID=VERDICT", help="fail unless a claim has this verdict"
+    )
+    added.add_argument("--recorded", action="store_true", help="fail unless all verdicts are those on record")
+
     added = verb("tex", _tex, "fill the report's template; figures/ and tables/ stand beside the output")
     _reads_summary(added)
     _reads_records(added)
     added.add_argument("--suite", type=Path, required=True, metavar="FILE", help="the suite's YAML file")
+    added.add_argument("--claims", type=Path, required=True, metavar="FILE", help="the suite's claims.json")
     added.add_argument("--commit", metavar="SHA", help="commit to name in the report; asked of git when not given")
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 

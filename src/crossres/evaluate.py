@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
+from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from crossres.augment import normalise
-from crossres.data import Split, load
+from crossres.data import Images, Split, load
 from crossres.models import build
-from crossres.records import Evaluation, Record, Training
+from crossres.records import Calibrated, Evaluation, Record, Training, pack_bits
 from crossres.schema import CrossresError, canonical_json
 from crossres.spec import Spec
 
@@ -162,25 +164,56 @@ def evaluate(spec: Spec, run_dir: Path, training: Training, data_root: Path, dev
             f"{data_root}: not the {spec.dataset.name} that {run_dir} was trained on; train the run again"
         )
     path = run_dir / "weights.safetensors"
-    best, predictions = _evaluate_file(path, spec, images.test, device)
+    network, logits, best = _evaluate_file(path, spec, images.test, device)
     if hashlib.sha256(path.read_bytes()).hexdigest() != training.provenance.weights_sha256:
         raise CrossresError(f"{path}: not the weights that {run_dir}/training.json is about; train the run again")
-    last, _ = _evaluate_file(run_dir / "last.safetensors", spec, images.test, device)
+    _, _, last = _evaluate_file(run_dir / "last.safetensors", spec, images.test, device)
+    predictions = logits.argmax(1)
     return Record(
         spec=spec,
         history=training.history,
         stopped_early=training.stopped_early,
         best=best,
         last=last,
-        predictions=predictions,
+        predictions=predictions.tolist(),
+        correct=pack_bits((predictions == images.test.labels).tolist()),
+        calibrated=_calibrated(network, logits, images),
         cost=training.cost,
         provenance=training.provenance,
     )
 
 
-def _evaluate_file(path: Path, spec: Spec, test: Split, device: torch.device) -> tuple[Evaluation, list[int]]:
+def best_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Return the temperature T that minimises the cross entropy of `logits / T`, between 0.05 and 20.
+
+    Args:
+        logits: `[M, C]`, of images that nothing is reported on.
+        labels: `[M]`.
+
+    Source: Guo et al., *On calibration of modern neural networks* (ICML 2017), section 4.2.
+    """
+    logits, labels = logits.double().cpu(), labels.cpu()
+
+    def loss(log_temperature: float) -> float:
+        return nn.functional.cross_entropy(logits / math.exp(log_temperature), labels).item()
+
+    bounds = (math.log(0.05), math.log(20.0))
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
+
+
+def _calibrated(network: nn.Module, logits: Tensor, images: Images) -> Calibrated | None:
+    """Scale the test logits by the temperature that the validation images ask for, where there are any."""
+    if not len(images.validation.labels):
+        return None
+    temperature = best_temperature(predict(network, images.validation.images), images.validation.labels)
+    scaled = measure(logits.double() / temperature, images.test.labels, epoch=1).model_dump()
+    return Calibrated(temperature=temperature, **{name: scaled[name] for name in ("nll", "ece", "brier")})
+
+
+def _evaluate_file(path: Path, spec: Spec, test: Split, device: torch.device) -> tuple[nn.Module, Tensor, Evaluation]:
+    """Return the network of a weights file, its test logits and its test figures."""
     network, own_spec, epoch = load_network(path, device)
     if own_spec != spec:
         raise CrossresError(f"{path}: of another spec than {path.parent}/spec.json; train the run again")
     logits = predict(network, test.images)
-    return measure(logits, test.labels, epoch), logits.argmax(1).tolist()
+    return network, logits, measure(logits, test.labels, epoch)

@@ -5,7 +5,7 @@ Everything here is plain text and numbers; `crossres.render` sets it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -14,8 +14,9 @@ from crossres.losses import METHODS
 from crossres.records import Epoch, Provenance, Record
 from crossres.schema import CrossresError
 from crossres.spec import DATASETS, Spec, Suite, View
+from crossres.statistics import half_width
 from crossres.summary import Role, model_name, recipe_name
-from crossres.tables import half_width, per_run
+from crossres.tables import per_run
 
 ROLE_WORDS = {"teacher": "teachers", "student": "students", "alone": "networks that learn from the labels alone"}
 
@@ -121,6 +122,7 @@ def _objective_settings() -> list[Setting]:
 SETTINGS = (
     Setting("network", "Network", "model.name"),
     Setting("network", "ImageNet weights", "model.pretrained"),
+    Setting("network", "First stride", "model.stem_stride"),
     Setting("network", "Own image side (px)", "view.resolution_px"),
     Setting("network", "Own images", "view.kind"),
     Setting("teacher", "Teacher", "teacher"),
@@ -465,13 +467,28 @@ class Facts:
         A setting that only one of them has a use for follows from another, such as the method, and is left out.
         """
         found: dict[str, list[str]] = {}
+        for setting, one, other in self._differing(first, second):
+            found.setdefault(setting.group, []).append(f"{setting.in_sentence} ({one} / {other})")
+        return found
+
+    def other_settings(self, first: str, second: str, factor: Sequence[str]) -> list[str]:
+        """Return the settings in which two runs differ, but for those of a factor, given as beginnings of paths.
+
+        That they have different teachers is left out: their teachers can be compared themselves.
+        """
+        return [
+            f"{setting.in_sentence} ({one} / {other})"
+            for setting, one, other in self._differing(first, second)
+            if setting.path != "teacher" and not setting.path.startswith(tuple(factor))
+        ]
+
+    def _differing(self, first: str, second: str) -> Iterator[tuple[Setting, str, str]]:
         for setting in SETTINGS:
             one, other = (self._setting(setting, self.spec(run)) for run in (first, second))
             if setting.path == "teacher":
                 one, other = one or "none", other or "none"
             if one is not None and other is not None and one != other:
-                found.setdefault(setting.group, []).append(f"{setting.in_sentence} ({one} / {other})")
-        return found
+                yield setting, one, other
 
     def differ_in(self, first: str, second: str, except_for: str = "") -> list[str]:
         """Return the same as one list, without the settings whose names start so."""
@@ -519,40 +536,3 @@ def _grouped(runs: Iterable[str], key: Callable[[str], Any]) -> list[tuple[list[
     for run in runs:
         groups.setdefault(key(run), []).append(run)
     return [(names, value) for value, names in groups.items()]
-
-
-def compare_printed(facts: Facts, document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Compare the figures that the thesis printed with the table of runs, at the printed precision.
-
-    Args:
-        facts: The suite's facts.
-        document: `paper/printed.yaml`.
-
-    Returns:
-        One row a printed figure: its keys there, `value` and `agrees`; none when they are another suite's.
-    """
-    if document["suite"] != facts.suite.suite:
-        return []
-    rows = []
-    for figure in document["figures"]:
-        value = facts.value(figure["run"], figure["column"])
-        if "minus" in figure:
-            value = value - facts.value(figure["minus"], figure["column"])
-        digits = len(figure["printed"].partition(".")[2])
-        rows.append({**figure, "value": value, "agrees": f"{float(value):.{digits}f}" == figure["printed"]})
-    return rows
-
-
-def disagreements(facts: Facts, compared: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the printed figures that disagree with the records, a row for all runs with the same two figures."""
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
-    for figure in compared:
-        if figure["agrees"]:
-            continue
-        unit = figure.get("unit", "")
-        name = figure["column"].removesuffix("_pct").removesuffix("_millions").replace("_", " ").capitalize()
-        texts = {"column": name, "printed": figure["printed"] + unit, "value": f"{figure['value']}{unit}"}
-        row = rows.setdefault(tuple(texts.values()), {**texts, "runs": [], "where": figure["where"]})
-        minus = f" minus {facts.label(figure['minus'])}" if "minus" in figure else ""
-        row["runs"].append(facts.label(figure["run"]) + minus)
-    return list(rows.values())

@@ -42,7 +42,18 @@ def build(model: Model, classes: int, seed: int, weights: Path | None = None) ->
         raise CrossresError(f"model '{model.name}': its ImageNet weights are missing; run the rule `weights`")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach into the devices' generators, too
-        return builders[library](name, classes, weights if model.pretrained else None)
+        network = builders[library](name, classes, weights if model.pretrained else None)
+    if model.stem_stride is not None:
+        _set_stem_stride(network, model)
+    return network
+
+
+def _set_stem_stride(network: nn.Module, model: Model) -> None:
+    stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    if stem.stride != (2, 2) or model.stem_stride not in (1, 2):
+        has = f"the first convolution of {model.name} has stride {stem.stride[0]}"
+        raise CrossresError(f"model.stem_stride {model.stem_stride}: {has}; only one of 2 can be set, and to 1")
+    stem.stride = (model.stem_stride, model.stem_stride)
 
 
 def parameter_count(network: nn.Module) -> int:

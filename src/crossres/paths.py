@@ -13,6 +13,7 @@ SHIPPED = Path("paper/records")
 SUITES = Path("workflow/suites")
 TEMPLATES = Path("paper")
 BENCHMARKS = Path("benchmarks/results")
+CLAIMS = TEMPLATES / "claims.yaml"
 
 
 def suite_file(suite: str) -> Path:
@@ -23,6 +24,11 @@ def suite_file(suite: str) -> Path:
 def suite_dir(suite: str, truncated: bool = False) -> Path:
     """The folder of a suite's results; a truncated suite has its own, so that a trial overwrites nothing."""
     return RESULTS / (f"{suite}-truncated" if truncated else suite)
+
+
+def audit_file(results: Path) -> Path:
+    """The verdicts on the claims, under a suite's results."""
+    return results / "claims.json"
 
 
 def run_dir(results: Path, run: str, seed: int | str) -> Path:

@@ -48,20 +48,15 @@ class Network(NamedTuple):
 
 
 @functools.cache
-def count(name: str, stem_stride: int, classes: int, resolution_px: int) -> Network:
+def count(model: Model, classes: int, resolution_px: int) -> Network:
     """Count an architecture's work by running it on tensors without content."""
     with torch.device("meta"):
-        network = build(_unweighted(name, stem_stride), classes, seed=0)
+        network = build(model.model_copy(update={"pretrained": False}), classes, seed=0)
     images = torch.empty(2, 3, resolution_px, resolution_px, device="meta")  # batch norm wants more than one value
     launched = _Launches()
     with FlopCounterMode(display=False) as flops, launched:
         saved = _saved_bytes(network, images)
     return Network(parameter_count(network), flops.get_total_flops() / len(images), launched.count, saved / len(images))
-
-
-def _unweighted(name: str, stem_stride: int) -> Model:
-    known = {"stem_stride": stem_stride} if "stem_stride" in Model.model_fields else {}
-    return Model.model_validate({"name": name, **known})
 
 
 class _Launches(TorchDispatchMode):
@@ -146,7 +141,7 @@ def _published(record: Record) -> tuple[Work, float]:
 
 
 def _own(spec: Spec) -> Network:
-    return count(spec.model.name, getattr(spec.model, "stem_stride", 2), spec.dataset.classes, spec.view.resolution_px)
+    return count(spec.model, spec.dataset.classes, spec.view.resolution_px)
 
 
 def training(spec: Spec) -> Work:
@@ -161,10 +156,8 @@ def live_teacher(spec: Spec, teacher: Spec | None = None) -> Work:
     """Return the work of an epoch of a run's teacher; the larger network of the thesis where it is not told."""
     if spec.teacher is None or spec.teacher_view is None:
         return Work()
-    name, stride = ("torchvision/efficientnet_v2_l", 2)
-    if teacher is not None:
-        name, stride = teacher.model.name, getattr(teacher.model, "stem_stride", 2)
-    network = count(name, stride, spec.dataset.classes, spec.teacher_view.resolution_px)
+    model = Model(name="torchvision/efficientnet_v2_l") if teacher is None else teacher.model
+    network = count(model, spec.dataset.classes, spec.teacher_view.resolution_px)
     steps, batch = steps_per_epoch(spec), spec.optimisation.batch_size
     return Work(network.flops * steps * batch, network.launches * steps)
 

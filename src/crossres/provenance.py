@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent
 # The modules that trained bits depend on; a record whose digest differs from today's was made by other code.
-TRAINING_SOURCES = ("augment", "data", "evaluate", "losses", "models", "shapes", "step", "teacher", "train")
+TRAINING_SOURCES = ("augment", "data", "evaluate", "losses", "models", "probe", "shapes", "step", "teacher", "train")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "safetensors")
 
 

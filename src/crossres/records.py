@@ -8,16 +8,45 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from pydantic import Field
 
-from crossres.schema import Count, CrossresError, Probability, Strict
+from crossres.schema import Count, CrossresError, Positive, Probability, Strict
 from crossres.spec import Spec
 
 SCHEMA_VERSION: Literal[1] = 1
+
+
+class Probed(Strict):
+    """Measurements on a fixed batch after an epoch: means over its images."""
+
+    ce_norm: float
+    """Norm of the gradient of cross entropy at the student's logits."""
+    tckd_norm: float
+    """The same of TCKD, times T², without its weight."""
+    nckd_norm: float
+    """The same of NCKD."""
+    cos_ce_tckd: float
+    """Cosine between two of these gradients."""
+    cos_ce_nckd: float
+    cos_tckd_nckd: float
+    conflict_share: float
+    """Share of the images on which CE and NCKD pull apart: their cosine is below 0."""
+    teacher_entropy: float
+    """Entropy of the teacher's prediction, in nats."""
+    teacher_mass_a: float
+    """The teacher's probability of the image's own label."""
+    teacher_mass_b: float
+    """Its probability of the label that was mixed in; of the own label again where nothing was."""
+    order_violation_share: float
+    """Share of the images whose two labels the teacher ranks against lambda."""
+    off_label_share: float
+    """Share of the images whose likeliest class, to the teacher, is neither label."""
+    superposition_error: float
+    """Distance of the teacher's logits from the unmixed images' two, mixed by lambda, as a share of their norm."""
 
 
 class Epoch(Strict):
@@ -42,6 +71,8 @@ class Epoch(Strict):
     """Steps whose loss or gradient was not finite."""
     overflow_steps: int | None = None
     """Steps that the loss scaler of fp16 skipped while it searched for its scale."""
+    probe: dict[Literal["clean", "mixup", "cutmix"], Probed] = {}
+    """Measurements on the run's probe, by kind of image."""
 
 
 class Evaluation(Strict):
@@ -57,6 +88,16 @@ class Evaluation(Strict):
     brier: float | None = None
     """Mean squared distance of the probabilities from the one-hot label, summed over classes."""
     per_class_pct: list[float] | None = None
+
+
+class Calibrated(Strict):
+    """Test figures of the selected weights with their logits divided by a temperature."""
+
+    temperature: Positive
+    """The one with the least cross entropy on the validation images."""
+    nll: float
+    ece: float
+    brier: float
 
 
 class Cost(Strict):
@@ -135,12 +176,30 @@ class Record(Strict):
     """The weights of the last epoch."""
     predictions: list[int] | None = None
     """Predicted class of every test image with the selected weights."""
+    correct: str | None = None
+    """Which test images the selected weights have right: bits in hexadecimal, the first image first."""
+    calibrated: Calibrated | None = None
+    """The selected weights after temperature scaling, where the spec holds images out to fit it on."""
     cost: Cost
     provenance: Provenance
 
     @property
     def name(self) -> str:
         return self.spec.run
+
+    def correct_images(self) -> list[bool] | None:
+        """Tell of every test image whether the selected weights have it right; None where that was not recorded."""
+        if self.correct is None or self.predictions is None:
+            return None
+        bits = f"{int(self.correct, 16):0{4 * len(self.correct)}b}"
+        return [bit == "1" for bit in bits[: len(self.predictions)]]
+
+
+def pack_bits(bits: Iterable[bool]) -> str:
+    """Return bits in hexadecimal, the first one first, filled up with zeros to whole digits."""
+    text = "".join("1" if bit else "0" for bit in bits)
+    digits = -(-len(text) // 4)
+    return f"{int(text.ljust(4 * digits, '0'), 2):0{digits}x}" if digits else ""
 
 
 def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None]) -> None:

@@ -20,13 +20,14 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from crossres import catalog
-from crossres.facts import Facts, Number, compare_printed, counted, disagreements, listing, plain, signed
+from crossres import catalog, evidence
+from crossres.claims import VERDICTS, Audit
+from crossres.facts import Facts, Number, counted, listing, plain, signed
 from crossres.latex import Latex, escape, mono, stacked
 from crossres.paths import TEMPLATES
 from crossres.records import Record, write_atomic
 from crossres.schema import CrossresError
-from crossres.spec import Suite, read_yaml
+from crossres.spec import Suite
 from crossres.tables import MISSING
 
 SOURCE_DATE_EPOCH = "1735689600"
@@ -78,6 +79,7 @@ def render_report(
     suite: Suite,
     records: Iterable[Record],
     summary: pd.DataFrame,
+    audit: Audit,
     figures_dir: Path,
     tables_dir: Path,
     build: BuildInfo,
@@ -89,10 +91,11 @@ def render_report(
         suite: The suite.
         records: A record of every run, of one or more seeds.
         summary: Their table, of `crossres.summary.summarise`.
+        audit: The verdicts on the claims, of `crossres.audit.audit`.
         figures_dir: Folder with `NAME.pdf` of every figure the suite has the runs for.
         tables_dir: Folder with `NAME.tex` of every table.
         build: What the report is built from, besides.
-        templates: Folder of `report.tex.j2` and `printed.yaml`.
+        templates: Folder of `report.tex.j2`.
 
     Returns:
         The source; only figures and the bibliography stay outside it.
@@ -103,7 +106,7 @@ def render_report(
     facts = Facts(suite, records, summary)
     env = environment(templates)
     _add_filters(env, facts)
-    context = _context(facts, build, read_yaml(templates / "printed.yaml"))
+    context = _context(facts, build) | _audit_context(facts, audit)
     floats = Floats(env, context, suite, figures_dir, tables_dir)
     context |= {"figure_rows": floats.figure_rows, "tables": floats.tables}
     try:
@@ -122,10 +125,10 @@ def _add_filters(env: jinja2.Environment, facts: Facts) -> None:
     env.tests["taught_by"] = lambda run: bool(facts.taught_by(run))
 
 
-def _context(facts: Facts, build: BuildInfo, document: Mapping[str, Any]) -> dict[str, Any]:
+def _context(facts: Facts, build: BuildInfo) -> dict[str, Any]:
     """Return every name that the template and the captions know, but for the floats."""
     digests = {record.provenance.sources_sha256 for record in facts.records} - {None, build.sources_sha256}
-    printed, figures = compare_printed(facts, document), catalog.names("figures", facts.suite)
+    figures = catalog.names("figures", facts.suite)
     return {
         **{name: getattr(facts, name) for name in dir(facts) if not name.startswith("_")},
         **{"counted": counted, "latex": Latex, "abs": abs, "signed": signed, "listing": listing, "Number": Number},
@@ -134,9 +137,26 @@ def _context(facts: Facts, build: BuildInfo, document: Mapping[str, Any]) -> dic
         "stale": bool(build.sources_sha256 and digests),
         "shared_rows": _chunks(facts.settings().shared, 2),
         "varying": _varying(facts),
-        "printed": printed,
-        "printed_rows": disagreements(facts, printed),
-        "printed_source": document["source"],
+    }
+
+
+def _audit_context(facts: Facts, audit: Audit) -> dict[str, Any]:
+    """Return the names of the audit's section."""
+    factors = [(factor, evidence.level_rows(facts, factor)) for factor in facts.suite.factors.values()]
+    figures = [figure.estimate for finding in audit.findings for figure in finding.figures]
+    controls = [control.estimate for finding in audit.findings for control in finding.controls]
+    return {
+        "audit": audit,
+        "verdicts": VERDICTS,
+        "decided": lambda verdict: evidence.decided(audit, verdict),
+        "claim_rows": evidence.claim_rows(audit),
+        "control_rows": evidence.control_rows(audit),
+        "factors": factors,
+        "calibration_rows": evidence.calibration_rows(facts),
+        "compared": evidence.compared(audit),
+        "wrong_rows": evidence.wrong_rows(audit, facts),
+        "tests_made": sum(estimate is not None and estimate.p is not None for estimate in figures + controls),
+        "paired": any(record.correct for record in facts.records),
     }
 
 

@@ -59,6 +59,9 @@ class Model(Strict):
     """`torchvision/NAME`, `timm/NAME` or `crossres/NAME`."""
     pretrained: bool = False
     """Start from ImageNet weights."""
+    stem_stride: Count | None = None
+    """Stride of the first convolution; the architecture's own when absent. 1 instead of 2 doubles the side of every
+    feature map."""
 
 
 class View(Strict):
@@ -149,12 +152,16 @@ class Run(Strict):
     augmentation: Augmentation = Augmentation()
     objective: Objective
     optimisation: Optimisation
+    probe_images: int = Field(default=0, ge=0)
+    """Training images of the fixed batch on which gradients and teacher are measured after every epoch; 0 for none."""
 
     @model_validator(mode="after")
     def _teacher_is_consistent(self) -> Run:
         if self.objective.needs_teacher != (self.teacher is not None):
             need = "needs a teacher" if self.objective.needs_teacher else "has no use for a teacher"
             raise ValueError(f"objective {self.objective.method} {need}")
+        if self.probe_images and self.teacher is None:
+            raise ValueError("probe_images: what is measured takes a teacher; leave it out")
         if self.teacher is not None and self.teacher_view is None:
             raise ValueError("teacher_view: missing; say how the teacher sees the batch")
         if self.view.kind == "upsampled":
@@ -190,6 +197,7 @@ class Spec(Strict):
     augmentation: Augmentation
     objective: Objective
     optimisation: Optimisation
+    probe_images: int = 0
     budget: Budget | None = None
     """The budget that cut this run, when it did."""
 
@@ -205,6 +213,15 @@ class Spec(Strict):
         if wants_validation and not self.dataset.validation_images:
             raise ValueError("select best_on_validation needs dataset.validation_images above 0")
         return self
+
+
+class Factor(Strict):
+    """One axis of a suite's design: runs that are meant to differ in one thing."""
+
+    title: str
+    """What is varied, and what is held."""
+    levels: dict[str, str]
+    """Run of each level, the one that the others are compared with first; a run may be a level of several factors."""
 
 
 class Suite(Strict):
@@ -223,6 +240,16 @@ class Suite(Strict):
     dataset: Dataset
     seeds: tuple[int, ...] = (42,)
     runs: dict[str, Run]
+    factors: dict[str, Factor] = {}
+    """The design: which runs to compare for what. The report sets a table of each."""
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> Suite:
+        for name, factor in self.factors.items():
+            for level, run in factor.levels.items():
+                if run not in self.runs:
+                    raise ValueError(f"factors.{name}.levels.{level}: no run '{run}'{nearest(run, self.runs)}")
+        return self
 
     @model_validator(mode="after")
     def _teachers_exist(self) -> Suite:

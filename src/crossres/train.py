@@ -24,6 +24,7 @@ from crossres.data import Images, Split, load
 from crossres.evaluate import pack_weights, predict
 from crossres.models import build, gmacs, parameter_count
 from crossres.paths import logits_dir
+from crossres.probe import Probe
 from crossres.progress import Progress, alone_in
 from crossres.records import Cost, Epoch, Training, write_atomic, write_json
 from crossres.schema import CrossresError, canonical_json
@@ -108,6 +109,7 @@ class Trainer:
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         self.teacher = Teacher(spec, teacher, device) if spec.teacher else None
         self.stored = self._stored_logits()
+        self.probe = Probe(spec, self.images.train, self.teacher) if self.teacher and spec.probe_images else None
         steps = self.stream.steps_per_epoch
         self.step = Step(self.network, spec.objective, spec.optimisation, steps, self.precision, self.teacher, capture)
         self.progressed = Progressed()
@@ -210,6 +212,7 @@ class Trainer:
             "clipped_share": tally.clipped_share,
             "nonfinite_steps": tally.nonfinite,
             "overflow_steps": tally.overflow,
+            "probe": self.probe.measure(self.network) if self.probe else {},
         }
         return Epoch.parse(entry, where)
 

@@ -7,6 +7,8 @@ localrules:
     tables,
     source,
     summary,
+    audit,
+    claims,
     table,
     figure,
     tex,
@@ -27,6 +29,37 @@ rule summary:
         runs=JOBS,  # a run less makes no input newer
     shell:
         "python -m crossres summary --records {input.records:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
+rule audit:
+    input:
+        summary=rules.summary.output,
+        records=all_records(),
+        claims="paper/claims.yaml",
+        modules=[f"{SOURCES}/{name}.py" for name in ("audit", "claims", "measures", "statistics")],
+    output:
+        f"{RESULTS}/claims.json",
+    log:
+        f"{RESULTS}/claims.log",
+    conda:
+        ENVIRONMENT
+    params:
+        suite=SUITE_FILE,
+    shell:
+        "python -m crossres audit --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
+        " --claims {input.claims:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
+# Prints, and so runs whenever it is asked for.
+rule claims:
+    input:
+        rules.audit.output,
+    log:
+        f"{RESULTS}/claims.txt",
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m crossres claims --file {input:q} 2>&1 | tee {log:q}"
 
 
 rule table:
@@ -73,8 +106,8 @@ rule tex:
         figures=products("figures", ".pdf"),
         tables=products("tables", ".tex"),
         template="paper/report.tex.j2",
-        printed="paper/printed.yaml",
-        modules=[f"{SOURCES}/{name}.py" for name in ("facts", "latex", "render")],
+        claims=rules.audit.output,
+        modules=[f"{SOURCES}/{name}.py" for name in ("evidence", "facts", "latex", "render")],
     output:
         f"{RESULTS}/report.tex",
     log:
@@ -86,7 +119,7 @@ rule tex:
         commit=f"--commit {commit()}" if commit() else "",
     shell:
         "python -m crossres tex --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
-        " {params.commit} --output {output:q} 2>&1 | tee {log:q}"
+        " --claims {input.claims:q} {params.commit} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule pdf:

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 RUNS = ()
 SECTION = "results"
 CAPTION = (
-    r"Test accuracy by epoch, a panel for each student: the student in colour, its teacher in black or grey, all other "
-    r"runs pale behind them; the last panel shows the teachers alone. Dots mark the selected epochs, whose accuracy in "
-    r"per cent stands beside the names; a cross marks an early stop."
+    r"Test accuracy by epoch, a panel for each student (where they are many, for each that repeats one of the "
+    r"thesis): the student in colour, its teacher in black or grey, all other runs pale behind them; the last panel "
+    r"shows the teachers alone. Dots mark the selected epochs, whose accuracy in per cent stands beside the names; a "
+    r"cross marks an early stop."
 )
 COLUMNS = 3
+MOST_PANELS = 18
+"""Students that fit on a page; of more, those that repeat one of the thesis are shown."""
 COLUMN = "test_accuracy_pct"
 PALE = figures.Look("#dcdcdc", "-")
 
@@ -52,6 +55,9 @@ def _groups(summary: pd.DataFrame, records: Sequence[Record]) -> list[tuple[str,
     teacher_of = {record.name: record.spec.teacher for record in records}
     teachers = tuple(sorted(summary.loc[summary["role"] == "teacher", "run"].unique()))
     others = sorted(set(teacher_of) - set(teachers), key=lambda run: figures.label_of(records, run))
+    if len(others) > MOST_PANELS:
+        repeated = set(summary.loc[summary["thesis_id"].notna(), "run"])
+        others = [run for run in others if run in repeated] or others[:MOST_PANELS]
     pairs = [tuple(name for name in (teacher_of[run], run) if name in teacher_of) for run in others]
     return pairs + ([teachers] if teachers else [])
 

@@ -10,17 +10,17 @@ import csv
 import importlib
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from scipy import stats
 from tabulate import tabulate
 
 from crossres.latex import escape
 from crossres.records import write_atomic
 from crossres.schema import CrossresError
+from crossres.statistics import half_width
 from crossres.summary import TEXT_COLUMNS
 
 MISSING = "—"
@@ -42,19 +42,6 @@ class Column(NamedTuple):
     """Column with the half-width printed after the number, where there is one."""
     mono: bool = False
     """Set in a typewriter face."""
-
-
-def half_width(values: Iterable[float], level: float = 0.95) -> float:
-    """Return the half-width of the t interval of a mean; NaN below two values.
-
-    Args:
-        values: One value a seed.
-        level: Coverage.
-    """
-    series = pd.Series(list(values), dtype=float).dropna()
-    if len(series) < 2:
-        return math.nan
-    return float(stats.t.ppf((1 + level) / 2, len(series) - 1) * series.std(ddof=1) / math.sqrt(len(series)))
 
 
 def per_run(summary: pd.DataFrame) -> pd.DataFrame:
