@@ -6,11 +6,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Configuration for Snakemake: make paper CONFIG="device=cpu"
 CONFIG ?=
 
-.PHONY: help demo published paper verify test lint format bench image clean lock setup
+.PHONY: help demo published paper verify test test-container lint format bench image clean lock setup
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1 | /p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' $(MAKEFILE_LIST) | column -t -s '|'
 
 demo: setup  ## the whole workflow on generated images: minutes on two CPU cores
 	@$(call build,demo)
@@ -28,6 +28,10 @@ verify: setup  ## build `published` and fail unless every claim has the verdict 
 test: setup lint  ## lint, unit tests, dry runs, the published build and the demo
 	@envs/tex.sh
 	@python -m pytest --numprocesses 2 --dist loadfile
+
+test-container: setup  ## build the image from nothing, or take it from ~/.cache/crossres, and run the workflow in it
+	@envs/tex.sh
+	@python -m pytest -m container --capture=no
 
 lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
 	@ruff check . && ruff format --check --quiet .
@@ -47,11 +51,13 @@ image:  ## the container image (dependencies and TeX), and docker/crossres.sif w
 clean:  ## remove results, data sets made here and caches; .venv stays
 	rm -rf results/*/ data/shapes .snakemake .ruff_cache .mypy_cache .hypothesis
 
-lock: setup  ## resolve envs/*.in into the lock files
+lock: setup  ## resolve envs/*.in into the lock files, and write out what the image holds (SBOM)
 	@cd envs && for name in requirements uv; do \
 		../.venv/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--custom-compile-command 'make lock' $$name.in -o $$name.lock; \
 	done
+	@sed -i "s/sha256 .*/sha256 $$(sha256sum < envs/requirements.lock | cut -c 1-64)/" envs/environment.post-deploy.sh
+	@envs/sbom.sh
 
 setup:
 	@cat envs/requirements.lock envs/uv.lock pyproject.toml | sha256sum --check --status .venv/ready 2> /dev/null \

@@ -8,6 +8,10 @@ configfile: "config/config.yaml"
 include: "workflow/rules/common.smk"
 
 
+# For --use-singularity; None where there is no image, or this is one.
+container: IMAGE
+
+
 rule paper:
     input:
         f"{RESULTS}/report.pdf",

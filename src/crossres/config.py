@@ -36,6 +36,8 @@ class Config(Strict):
     """On CUDA, make the whole training step one CUDA graph; false runs it eagerly."""
     runs_per_gpu: Count = 1
     """How many runs share one GPU at a time; their memory adds up."""
+    container: str | None = "docker/crossres.sif"
+    """The image that jobs run in with `--use-singularity`: a file or an address."""
     budget: Budget | None = None
     """A cut of the suite, to try it out."""
 

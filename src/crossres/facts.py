@@ -159,13 +159,18 @@ PROVENANCE: dict[str, Callable[[Provenance], str | None]] = {
     "Project commit": lambda made: _short(made.commit),
     "Training modules (SHA-256)": lambda made: _short(made.sources_sha256),
     "Data (SHA-256)": lambda made: _short(made.data_sha256),
-    "Container image": lambda made: made.image,
+    "Container image": lambda made: _short_image(made.image),
     "Versions": lambda made: ", ".join(f"{name} {version}" for name, version in made.versions.items()) or None,
 }
 
 
 def _short(digest: str | None) -> str | None:
     return None if digest is None else digest[:12] + ("+" if digest.endswith("+") else "")
+
+
+def _short_image(image: str | None) -> str | None:
+    tag, _, digest = (image or "").partition("@sha256:")
+    return f"{tag}@sha256:{_short(digest)}" if digest else image
 
 
 class Split(NamedTuple):

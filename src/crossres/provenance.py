@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crossres import deployment
 from crossres.records import Provenance
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def collect(
         device=device_name(device),
         precision=precision,
         versions=versions(device),
-        image=os.environ.get("CROSSRES_IMAGE"),
+        image=deployment.image_name(),
     )
 
 

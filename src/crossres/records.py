@@ -149,7 +149,7 @@ class Provenance(Strict):
     """The precision that was really computed in."""
     versions: dict[str, str] = {}
     image: str | None = None
-    """Container image, when there was one."""
+    """Container image, when there was one: its tag, which says what it was built from, and its digest if known."""
 
 
 class Training(Strict):

@@ -5,7 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from crossres import catalog, device, paths
+from snakemake.settings.types import DeploymentMethod
+
+from crossres import catalog, deployment, device, paths
 from crossres.config import chosen_suite, is_computed, read_config, suite_path
 from crossres.provenance import commit
 from crossres.records import read_record
@@ -16,6 +18,12 @@ from crossres.sharing import pass_key, passes, stored_passes
 try:
     CONFIG = read_config(config)
     SUITE = chosen_suite(CONFIG)
+    IMAGE = None if deployment.is_inside() else CONFIG.container
+    DEPLOYMENT = workflow.deployment_settings.deployment_method
+    IN_IMAGE = DeploymentMethod.APPTAINER in DEPLOYMENT and not deployment.is_inside()
+    ON_HOST = not IN_IMAGE and DeploymentMethod.CONDA not in DEPLOYMENT
+    if IN_IMAGE:  # now, since Snakemake would say it less kindly, or only after deleting an output
+        deployment.require(IMAGE)
 except CrossresError as error:
     sys.exit(f"crossres: {error}")
 
@@ -27,13 +35,30 @@ ENVIRONMENT = str(Path(workflow.basedir) / "envs/environment.yaml")
 JOBS = SUITE.jobs()
 COMPUTED = [(run, seed) for run, seed in JOBS if is_computed(CONFIG, SUITE, run)]
 
-# The jobs run this project's code with the interpreter that runs Snakemake. The device is handed over in the environment:
-# as a parameter, another device would be a reason to train again.
+# The jobs run this project's code with the interpreter that runs Snakemake, or with that of the image or of conda. The
+# device is handed over in the environment: as a parameter, another device would be a reason to train again. So is the
+# image's digest.
 shell.prefix(
-    f'set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH" '
-    f"PYTHONPATH={shlex.quote(str(Path(workflow.basedir) / 'src'))} CROSSRES_DEVICE={CONFIG.device}"
-    f" CROSSRES_CUDA_GRAPH={int(CONFIG.cuda_graph)}; "
+    "set -euo pipefail; export "
+    + (f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH" ' if ON_HOST else "")
+    + (f"CROSSRES_IMAGE_DIGEST={digest} " if (digest := deployment.digest(IMAGE if IN_IMAGE else None)) else "")
+    + f"PYTHONPATH={shlex.quote(str(Path(workflow.basedir) / 'src'))} CROSSRES_DEVICE={CONFIG.device}"
+    + f" CROSSRES_CUDA_GRAPH={int(CONFIG.cuda_graph)}; "
 )
+
+
+def apptainer_arguments():
+    """What Snakemake is to tell Apptainer, besides what the profile or the command line says."""
+    folders = [Path(workflow.basedir), Path(SUITE_FILE).parent, Path(RESULTS), CONFIG.data_dir]
+    sources = [CONFIG.cifar100, CONFIG.weights_dir]
+    gpu = CONFIG.device != "cpu" and device.cuda_devices() > 0
+    given = workflow.deployment_settings.apptainer_args
+    words = shlex.join(deployment.arguments(folders + sources, gpu))
+    return given if words in given else f"{given} {words}"  # a job's own Snakemake is given them already
+
+
+if IN_IMAGE:
+    workflow.deployment_settings.apptainer_args = apptainer_arguments()
 
 
 wildcard_constraints:

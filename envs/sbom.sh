@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Write envs/sbom.cdx.json: what envs/requirements.lock puts into the image (Linux, x86-64, Python 3.11), with licences, in
+# CycloneDX. Run by `make lock`; the same lock gives the same bytes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+uv=.venv/uv
+
+"$uv" venv --quiet --python 3.11 "$work/venv"
+"$uv" pip sync --quiet --python "$work/venv/bin/python" --require-hashes envs/requirements.lock
+"$uv" tool run --quiet --from cyclonedx-bom==7.1.0 cyclonedx-py environment \
+    --pyproject pyproject.toml --output-reproducible --of JSON --output-file "$work/sbom.json" "$work/venv"
+# Without the links to each project's pages, of which there are a thousand.
+.venv/bin/python - "$work/sbom.json" envs/sbom.cdx.json << 'PYTHON'
+import json
+import sys
+
+
+def pruned(thing):
+    if isinstance(thing, dict):
+        return {key: pruned(value) for key, value in thing.items() if key != "externalReferences"}
+    return [pruned(value) for value in thing] if isinstance(thing, list) else thing
+
+
+with open(sys.argv[1]) as source, open(sys.argv[2], "w") as target:
+    json.dump(pruned(json.load(source)), target, indent=1, ensure_ascii=False)
+    target.write("\n")
+PYTHON

@@ -1,0 +1,40 @@
+"""The list of what the image holds, and the lock, name the same packages."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+IMAGE = {  # where the image's packages run
+    "implementation_name": "cpython",
+    "os_name": "posix",
+    "platform_machine": "x86_64",
+    "platform_python_implementation": "CPython",
+    "platform_system": "Linux",
+    "python_full_version": "3.11.2",
+    "python_version": "3.11",
+    "sys_platform": "linux",
+}
+
+
+def locked() -> set[tuple[str, str]]:
+    """Read name and version of each package that the lock has for the image."""
+    lines = [line for line in Path("envs/requirements.lock").read_text().splitlines() if re.match("[A-Za-z]", line)]
+    packages = [Requirement(line.removesuffix("\\").strip()) for line in lines]
+    wanted = [package for package in packages if package.marker is None or package.marker.evaluate(IMAGE)]
+    return {(canonicalize_name(package.name), str(package.specifier).removeprefix("==")) for package in wanted}
+
+
+def listed() -> set[tuple[str, str]]:
+    """Read name and version of each package that the SBOM lists."""
+    document = json.loads(Path("envs/sbom.cdx.json").read_text())
+    assert document["bomFormat"] == "CycloneDX"
+    return {(canonicalize_name(part["name"]), part["version"]) for part in document["components"]}
+
+
+def test_the_sbom_lists_what_the_lock_installs() -> None:
+    assert listed() == locked(), "run `make lock`, which writes envs/sbom.cdx.json"
