@@ -54,7 +54,7 @@ def _draw_norms(axes: Axes, records: Sequence[Record], run: str) -> None:
         end = _line(axes, records, run, "mixup", value, figures.Look(colour, "-"))
         ends.append(end._replace(text=term.upper()))
     figures.epoch_axis(axes, figures.last_epoch(records, RUNS))
-    figures.log_axis(axes, "Norm of the weighted gradient")
+    figures.log_axis(axes, "Gradient norm")
     figures.label_ends(axes, ends)
 
 
