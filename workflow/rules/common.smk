@@ -6,26 +6,30 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from crossres import catalog, device, paths
-from crossres.config import chosen_suite, is_computed, read_config, suite_path
+from crossres.config import check_given, chosen_suite, is_computed, read_config, results_dir, suite_path
 from crossres.provenance import commit
 from crossres.records import read_record
 from crossres.schema import CrossresError, canonical_json
 from crossres.sharing import pass_key, passes, stored_passes
+from crossres.targets import check_targets
 
 # SystemExit, since a WorkflowError would bury the one line under the places it passed.
 try:
     CONFIG = read_config(config)
     SUITE = chosen_suite(CONFIG)
+    check_given(CONFIG, SUITE)
 except CrossresError as error:
     sys.exit(f"crossres: {error}")
 
-RESULTS = paths.suite_dir(SUITE.suite, truncated=CONFIG.budget is not None).as_posix()
+RESULTS = results_dir(CONFIG, SUITE).as_posix()
 SUITE_FILE = suite_path(CONFIG).as_posix()
 DATA = CONFIG.data_dir.as_posix()
 SOURCES = "src/crossres"
 ENVIRONMENT = str(Path(workflow.basedir) / "envs/environment.yaml")
 JOBS = SUITE.jobs()
 COMPUTED = [(run, seed) for run, seed in JOBS if is_computed(CONFIG, SUITE, run)]
+# The only runs that the rules of training match, so that nothing can compute what is given; without any, they match none.
+COMPUTED_RUNS = "|".join(dict.fromkeys(run for run, _ in COMPUTED)) or "(?!)"
 
 # The jobs run this project's code with the interpreter that runs Snakemake. The device is handed over in the environment:
 # as a parameter, another device would be a reason to train again.
@@ -134,6 +138,14 @@ def announce(jobs):
                 f"{sharing.epochs} epochs, {size:.2g} GB, {sharing.saved_epochs} epochs of its forward pass saved",
                 file=sys.stderr,
             )
+
+
+def verify_targets():
+    """Answer a mistyped target in one line, where Snakemake would name the rule that is missing."""
+    try:
+        check_targets(sys.argv[1:], SUITE, Path(RESULTS), [rule.name for rule in workflow.rules])
+    except CrossresError as error:
+        sys.exit(f"crossres: {error}")
 
 
 def preflight(jobs):
