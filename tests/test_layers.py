@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path("src/crossres")
 LAYERS = {
     "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"}
-    | {"sharing", "ship", "status", "targets"},
+    | {"sharing", "ship", "status", "targets", "document"},
     "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
     | {"plan", "probe", "step", "teacher"},
     "L2": {"summary", "facts", "latex", "render", "figures", "tables"}
