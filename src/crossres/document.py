@@ -20,13 +20,13 @@ INTRODUCTION = """\
 
 Made from the types by `crossres document`; edit `src/crossres/config.py` and `src/crossres/spec.py` instead.
 
-`config.yaml` says how to run; `--configfile mine.yaml` wins over its keys, and `--config key=value` over both. A suite says
-what to run. `config.schema.json` and `suite.schema.json` let an editor complete and check them: the first line of each YAML
-file names its schema. An unknown key stops the workflow before any job, and the nearest right one is named.
+`config.yaml` says how to run; `--configfile mine.yaml` wins over its keys, and `--config key=value` over both. A suite
+says what to run. `config.schema.json` and `suite.schema.json` let an editor complete and check them: the first line of
+each YAML file names its schema. An unknown key stops the workflow before any job, and the nearest right one is named.
 """
 IN_A_SUITE = """\
-A suite file may also have `extends: FILE` (start from another suite beside it) and `presets`: partial runs by name, which
-a run's `use: [names]` merges in order before its own keys.
+A suite file may also have `extends: FILE` (start from another suite beside it) and `presets`: partial runs by name,
+which a run's `use: [names]` merges in order before its own keys.
 """
 
 
