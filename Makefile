@@ -3,10 +3,13 @@ SHELL := /bin/bash
 CORES ?= $(shell nproc)
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# What only builds the report does without torch: .venv where it is there, or else a lighter one.
+LIGHT := $(if $(wildcard .venv/ready),.venv,.venv-report)
+published verify: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 # Configuration for Snakemake: make paper CONFIG="device=cpu"
 CONFIG ?=
 
-.PHONY: help demo published paper verify test test-container lint format bench image clean lock setup
+.PHONY: help demo published paper verify test test-container lint format bench image clean lock setup light
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -15,13 +18,13 @@ help:  ## list the targets
 demo: setup  ## the whole workflow on generated images: minutes on two CPU cores
 	@$(call build,demo)
 
-published: setup  ## the thesis's own figures: every table, figure and the PDF, without training
+published: light  ## the thesis's own figures: every table, figure and the PDF, without training
 	@$(call build,published)
 
 paper: setup  ## the thesis's seven runs, recomputed: needs a CUDA device (46.7 GPU-hours on the thesis's)
 	@$(call build,paper)
 
-verify: setup  ## build `published` and fail unless every claim has the verdict on record
+verify: light  ## build `published` and fail unless every claim has the verdict on record
 	@$(call build,published)
 	@python -m crossres claims --suite published --recorded
 
@@ -52,16 +55,19 @@ clean:  ## remove results, data sets made here and caches; .venv stays
 	rm -rf results/*/ data/shapes .snakemake .ruff_cache .mypy_cache .hypothesis
 
 lock: setup  ## resolve envs/*.in into the lock files, and write out what the image holds (SBOM)
-	@cd envs && for name in requirements uv; do \
+	@cd envs && constraint= && for name in requirements report uv; do \
 		../.venv/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-			--custom-compile-command 'make lock' $$name.in -o $$name.lock; \
+			--custom-compile-command 'make lock' $$name.in -o $$name.lock $$constraint; \
+		constraint="--constraint requirements.lock"; \
 	done
 	@sed -i "s/sha256 .*/sha256 $$(sha256sum < envs/requirements.lock | cut -c 1-64)/" envs/environment.post-deploy.sh
 	@envs/sbom.sh
 
 setup:
-	@cat envs/requirements.lock envs/uv.lock pyproject.toml | sha256sum --check --status .venv/ready 2> /dev/null \
-		|| PYTHON=$(PYTHON) envs/setup.sh
+	@PYTHON=$(PYTHON) envs/setup.sh .venv requirements.lock
+
+light:
+	@PYTHON=$(PYTHON) envs/setup.sh $(LIGHT) $(if $(filter .venv,$(LIGHT)),requirements,report).lock
 
 # Without TeX everything but the PDF is built, and the last line says what is missing.
 define build

@@ -37,6 +37,9 @@ include: "workflow/rules/runs.smk"
 include: "workflow/rules/report.smk"
 
 
+verify_targets()
+
+
 onstart:
     preflight(workflow.dag.needrun_jobs())
     announce(workflow.dag.needrun_jobs())

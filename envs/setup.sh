@@ -1,7 +1,12 @@
 #!/usr/bin/env bash
-# Make .venv from envs/requirements.lock, every file checked by its hash. Run by `make`; safe to run again.
+# Make a virtual environment from a lock, every file checked by its hash: envs/setup.sh [FOLDER] [LOCK]
+# Run by `make`; does nothing where the folder was made from these very files, and is safe to run again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+venv=${1:-.venv}
+lock=envs/${2:-requirements.lock}
+made_from() { cat "$lock" envs/uv.lock pyproject.toml; }
+made_from | sha256sum --check --status "$venv/ready" 2>/dev/null && exit 0
 
 python=${PYTHON:-python3}
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -21,10 +26,12 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
     fi
 fi
 
-echo "setup: making .venv from envs/requirements.lock (about 5 GB, most of it torch with CUDA)" >&2
-[ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.lock
-cp .venv/bin/uv .venv/uv # the lock does not name uv, so that syncing removes it
-.venv/uv pip sync --quiet --python .venv/bin/python --require-hashes --compile-bytecode envs/requirements.lock
-.venv/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --offline --editable .
-cat envs/requirements.lock envs/uv.lock pyproject.toml | sha256sum > .venv/ready
+size="about 5 GB, most of it torch with CUDA"
+[ "$lock" = envs/report.lock ] && size="about 0.7 GB, without torch"
+echo "setup: making $venv from $lock ($size)" >&2
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.lock
+cp "$venv/bin/uv" "$venv/uv" # the lock does not name uv, so that syncing removes it
+"$venv/uv" pip sync --quiet --python "$venv/bin/python" --require-hashes --compile-bytecode "$lock"
+"$venv/uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --offline --editable .
+made_from | sha256sum >"$venv/ready"

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path("src/crossres")
 LAYERS = {
     "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"}
-    | {"deployment", "sharing"},
+    | {"deployment", "sharing", "ship", "status", "targets", "document"},
     "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
     | {"plan", "probe", "step", "teacher"},
     "L2": {"summary", "facts", "latex", "render", "figures", "tables"}
@@ -62,6 +62,39 @@ def test_the_report_side_works_without_torch() -> None:
     code = f"import sys; import {', '.join(f'crossres.{name}' for name in modules)}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not TORCH & set(loaded)
+
+
+def test_only_the_verbs_that_compute_need_torch() -> None:
+    """Every other verb runs from envs/report.lock."""
+    heavy = set()
+    for node in ast.parse((PACKAGE / "__main__.py").read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            imported = [inner for inner in ast.walk(node) if isinstance(inner, ast.ImportFrom)]
+            names = {alias.name for inner in imported for alias in inner.names if inner.module == "crossres"}
+            names |= {inner.module.split(".")[1] for inner in imported if (inner.module or "").startswith("crossres.")}
+            heavy |= {node.name} if any(layer_of(name) == "L1" for name in names) else set()
+    assert heavy == {"_data", "_weights", "_train", "_logits", "_plan", "_evaluate", "_show_batch"}
+
+
+def pinned(lock: Path) -> dict[str, set[str]]:
+    """Read a lock: the hashes of each pin, `name==version ; marker`."""
+    found: dict[str, set[str]] = {}
+    for line in lock.read_text().splitlines():
+        if line and not line.startswith(("#", " ")):
+            name = line.removesuffix("\\").strip()
+            found[name] = set()
+        elif line.strip().startswith("--hash="):
+            found[name].add(line.removesuffix("\\").strip())
+    return found
+
+
+def test_the_report_s_lock_is_a_part_of_the_full_one() -> None:
+    full, light = pinned(Path("envs/requirements.lock")), pinned(Path("envs/report.lock"))
+    assert light and all(light.values())
+    for pin, hashes in light.items():
+        assert full.get(pin) == hashes, f"{pin}: run `make lock`"
+    heavy = ("torch", "timm", "nvidia", "cuda", "triton", "safetensors")
+    assert not [pin for pin in light if pin.startswith(heavy)]
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)

@@ -29,7 +29,7 @@ from crossres import step as step_module
 from crossres.augment import MixedBatch
 from crossres.losses import DKD, KD, CrossEntropy, Targets
 from crossres.progress import Progress
-from crossres.records import Epoch, Training, read_record
+from crossres.records import Epoch, Standing, Training, read_record
 from crossres.schema import CrossresError
 from crossres.spec import Budget, Optimisation, Spec, Suite, load_suite, merge
 from crossres.step import Tally, adamw
@@ -699,6 +699,15 @@ def test_a_state_cut_short_is_refused_and_left(share: float, bench: Bench) -> No
         bench.fit(spec)
     assert "\n" not in str(stop.value)
     assert state.read_bytes() == content
+
+
+def test_how_far_a_run_is_can_be_read_without_torch(bench: Bench) -> None:
+    bench.kill(spec_of(), "run", 2)
+    path = bench.state_dir() / paths.STANDING
+    standing = Standing.parse(json.loads(path.read_text()), str(path))
+    assert (standing.epoch, standing.epochs, standing.spec_sha256) == (2, EPOCHS, spec_of().digest())
+    assert standing.epoch_s > 0
+    assert 0 <= standing.best_accuracy_pct <= 100
 
 
 def test_a_state_of_another_version_is_refused(bench: Bench) -> None:

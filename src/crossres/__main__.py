@@ -134,6 +134,29 @@ def _schema(args: argparse.Namespace) -> None:
     write_json(args.output, Record.model_json_schema())
 
 
+def _ship(args: argparse.Namespace) -> None:
+    from crossres.config import Config, chosen_suite
+    from crossres.ship import ship
+
+    for path in ship(chosen_suite(Config(suite=args.suite)), args.run, args.accept_sources):
+        print(path)
+
+
+def _status(args: argparse.Namespace) -> None:
+    from crossres import status
+    from crossres.config import chosen_suite, file_config
+
+    config = file_config(args.config, args.suite)
+    print(status.show(status.states(config, chosen_suite(config))))
+
+
+def _document(args: argparse.Namespace) -> None:
+    from crossres import document
+
+    for path in document.write(args.output_dir):
+        print(path)
+
+
 def _summary(args: argparse.Namespace) -> None:
     from crossres.records import read_record, write_atomic
     from crossres.summary import summarise
@@ -299,8 +322,22 @@ def _add_runs(verb: Verb) -> None:
     added.add_argument("--images", type=int, default=16, metavar="N", help="how many images to draw")
     added.add_argument("--output", type=Path, default=Path("batch.png"), metavar="FILE")
 
+
+def _add_records(verb: Verb) -> None:
+    added = verb("status", _status, "say of every run of a suite how far it is")
+    added.add_argument("suite", nargs="?", metavar="SUITE", help="a suite; that of the configuration when not given")
+    added.add_argument("--config", type=Path, default=Path("config/config.yaml"), metavar="FILE", help="how it is run")
+
+    added = verb("ship", _ship, "copy computed records into paper/records/, where nothing can compute them again")
+    added.add_argument("suite", metavar="SUITE", help="a suite, or the path of a suite file")
+    added.add_argument("--run", action="append", metavar="NAME", help="only this run; may be given several times")
+    added.add_argument("--accept-sources", action="store_true", help="also records of other training code than today's")
+
     added = verb("schema", _schema, "write the JSON Schema of a record")
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    added = verb("document", _document, "write the reference of every key, and the JSON Schemas that editors read")
+    added.add_argument("--output-dir", type=Path, default=Path("config"), metavar="DIR")
 
 
 def _add_report(verb: Verb) -> None:
@@ -362,6 +399,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_inputs(verb)
     _add_runs(verb)
+    _add_records(verb)
     _add_report(verb)
     return parser
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from crossres.paths import SUITES, suite_file
+from crossres.paths import SUITES, run_dir, shipped_record, suite_dir, suite_file
 from crossres.schema import Count, CrossresError, Strict, nearest
 from crossres.sharing import TeacherLogits
-from crossres.spec import Budget, Suite, load_suite
+from crossres.spec import Budget, Suite, load_suite, read_yaml
 
 
 class Config(Strict):
@@ -51,6 +51,16 @@ def read_config(document: Mapping[str, Any]) -> Config:
     return Config.parse(dict(document), "config")
 
 
+def file_config(path: Path, suite: str | None = None) -> Config:
+    """Read the configuration as its file has it, for a suite of one's choice.
+
+    Raises:
+        CrossresError: As `read_config`, or when there is no such file.
+    """
+    chosen = {} if suite is None else {"suite": suite}
+    return read_config(read_yaml(path) | chosen)
+
+
 def suite_path(config: Config) -> Path:
     """Return the file of the suite that the configuration names.
 
@@ -83,3 +93,28 @@ def is_computed(config: Config, suite: Suite, run: str) -> bool:
     if suite.records == "shipped" or config.records == "shipped":
         return False
     return config.records == "computed" or run in config.records
+
+
+def results_dir(config: Config, suite: Suite) -> Path:
+    """The folder of the results: a budget has its own."""
+    return suite_dir(suite.suite, truncated=config.budget is not None)
+
+
+def check_given(config: Config, suite: Suite) -> None:
+    """Check that everything which is given, and which no rule may compute, is there.
+
+    Raises:
+        CrossresError: Naming a shipped record that is missing, or a shipped teacher whose weights are not here.
+    """
+    for run, seed in suite.jobs():
+        computed, record = is_computed(config, suite, run), shipped_record(suite.suite, run, seed)
+        if not computed and not record.is_file():
+            mend = "git restore it" if suite.records == "shipped" else f"compute it, then: crossres ship {suite.suite}"
+            raise CrossresError(f"{run} seed {seed} is not to be computed, and there is no {record}; {mend}")
+        spec = suite.resolve(run, seed, config.budget)
+        if not computed or spec.teacher is None or is_computed(config, suite, spec.teacher):
+            continue
+        weights = run_dir(results_dir(config, suite), spec.teacher, str(spec.teacher_seed)) / "weights.safetensors"
+        if not weights.is_file():
+            mend = f"put them there, or compute it, too: records=[{run},{spec.teacher}]"
+            raise CrossresError(f"{run} learns from {spec.teacher}, whose weights are not here ({weights}); {mend}")

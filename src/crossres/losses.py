@@ -75,6 +75,7 @@ class CrossEntropy(Method):
     """Cross entropy with the labels alone, for teachers and for students without one."""
 
     method: Literal["ce"] = "ce"
+    """Name of the method."""
 
     title: ClassVar[str] = "CE"
     needs_teacher: ClassVar[bool] = False
@@ -93,10 +94,13 @@ class KD(Method):
     """
 
     method: Literal["kd"] = "kd"
+    """Name of the method."""
     temperature: Temperature = 4.0
     """T; both distributions are softened by it, and the divergence is scaled by its square."""
     kd_weight: NonNegative = Field(default=0.7, title="KD weight")
+    """Weight of the divergence from the teacher."""
     ce_weight: CeWeight = 0.3
+    """Weight of the cross entropy with the labels."""
 
     title: ClassVar[str] = "KD"
 
@@ -115,9 +119,13 @@ class StandardisedKD(KD):
     """
 
     method: Literal["kd_standardised"] = "kd_standardised"  # type: ignore[assignment]
+    """Name of the method."""
     temperature: Temperature = 2.0
+    """T; both logits are divided by it."""
     kd_weight: NonNegative = Field(default=9.0, title="KD weight")
+    """Weight of the divergence from the teacher."""
     ce_weight: CeWeight = 0.1
+    """Weight of the cross entropy with the labels."""
 
     title: ClassVar[str] = "KD (standardised)"
 
@@ -138,6 +146,7 @@ class DKD(Method):
     """
 
     method: Literal["dkd"] = "dkd"
+    """Name of the method."""
     temperature: Temperature = 4.0
     """T; both distributions are softened by it, and both terms are scaled by its square."""
     tckd_weight: NonNegative = Field(default=1.0, title="TCKD weight α")
@@ -145,6 +154,7 @@ class DKD(Method):
     nckd_weight: NonNegative = Field(default=8.0, title="NCKD weight β")
     """Weight of the non-target-class term (the paper's beta)."""
     ce_weight: CeWeight = 1.0
+    """Weight of the cross entropy with the labels."""
     warmup_epochs: int = Field(default=0, ge=0, title="DKD warm-up (epochs)")
     """Epochs over which both distillation terms are ramped up; 0 for none."""
     mixed_target: Literal["interpolate", "joint", "dominant"] = Field("interpolate", title="Target of mixed images")
@@ -194,10 +204,15 @@ class DIST(Method):
     """
 
     method: Literal["dist"] = "dist"
+    """Name of the method."""
     temperature: Temperature = 4.0
+    """T; both logits are divided by it."""
     inter_weight: NonNegative = Field(default=2.0, title="Inter-class weight")
+    """Weight of the relations between the classes of an image."""
     intra_weight: NonNegative = Field(default=2.0, title="Intra-class weight")
+    """Weight of the relations between the images of a class."""
     ce_weight: CeWeight = 1.0
+    """Weight of the cross entropy with the labels."""
 
     title: ClassVar[str] = "DIST"
 

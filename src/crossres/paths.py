@@ -12,6 +12,8 @@ RESULTS = Path("results")
 SHIPPED = Path("paper/records")
 SUITES = Path("workflow/suites")
 TEMPLATES = Path("paper")
+STANDING = "progress.json"
+LOCK = ".lock"
 BENCHMARKS = Path("benchmarks/results")
 CLAIMS = TEMPLATES / "claims.yaml"
 
@@ -34,6 +36,11 @@ def audit_file(results: Path) -> Path:
 def run_dir(results: Path, run: str, seed: int | str) -> Path:
     """The folder of one run and seed."""
     return results / run / f"seed{seed}"
+
+
+def record_file(results: Path, run: str, seed: int | str) -> Path:
+    """The computed record of one run and seed."""
+    return run_dir(results, run, seed) / "record.json"
 
 
 def logits_dir(teacher_dir: Path, key: str) -> Path:

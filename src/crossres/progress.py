@@ -12,6 +12,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from crossres.paths import LOCK
 from crossres.records import Epoch
 
 SECONDS_BETWEEN_LINES = 30
@@ -91,7 +92,7 @@ class Progress:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path, progress: Progress, lock_name: str = ".lock") -> Iterator[None]:
+def alone_in(folder: Path, progress: Progress, lock_name: str = LOCK) -> Iterator[None]:
     """Hold a folder; wait while another process works there, as an orphan of a killed workflow may."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / lock_name, "w") as lock:

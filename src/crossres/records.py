@@ -163,6 +163,21 @@ class Training(Strict):
     provenance: Provenance
 
 
+class Standing(Strict):
+    """How far a run in training is, beside its state after every epoch, for who cannot read the state itself."""
+
+    spec_sha256: str
+    """Digest of the spec that is trained."""
+    epoch: Count
+    """Epochs that are done."""
+    epochs: Count
+    """Epochs of the schedule."""
+    epoch_s: float
+    """Mean wall-clock seconds of an epoch so far."""
+    best_accuracy_pct: float
+    """The best selection accuracy so far."""
+
+
 class Record(Strict):
     """One run and seed."""
 

@@ -139,6 +139,7 @@ class Run(Strict):
     thesis_id: str | None = None
     """Name of the thesis's run that this one repeats."""
     model: Model
+    """The run's own network."""
     view: View = View()
     """How this run's own network sees the images."""
     teacher: str | None = None
@@ -153,8 +154,11 @@ class Run(Strict):
     """Seed of the batches: order, augmentation and mixing; the run's own when absent. Given one, the seeds of a run see
     the same batches and share a pass of their teacher, and differ in initial weights and dropout alone."""
     augmentation: Augmentation = Augmentation()
+    """What is done to a training image."""
     objective: Objective
+    """The loss, by its `method`."""
     optimisation: Optimisation
+    """How the weights are found."""
     probe_images: int = Field(default=0, ge=0)
     """Training images of the fixed batch on which gradients and teacher are measured after every epoch; 0 for none."""
 
@@ -179,9 +183,13 @@ class Budget(Strict):
     """A cut of any suite, to try it out; its records and its report are stamped as truncated."""
 
     train_images: Count | None = None
+    """Training images, as in `dataset`."""
     test_images: Count | None = None
+    """Test images, as in `dataset`."""
     epochs: Count | None = None
+    """Epochs of every run."""
     pretrained: bool | None = None
+    """Whether to start from ImageNet weights."""
 
 
 class Spec(Strict):
@@ -247,8 +255,11 @@ class Suite(Strict):
     device: Literal["any", "cuda"] = "any"
     """What training needs."""
     dataset: Dataset
+    """The images of all its runs."""
     seeds: tuple[int, ...] = (42,)
+    """Seeds of every run that names none itself."""
     runs: dict[str, Run]
+    """The runs by name: teachers, students, and students without a teacher."""
     factors: dict[str, Factor] = {}
     """The design: which runs to compare for what. The report sets a table of each."""
 

@@ -23,10 +23,10 @@ from crossres.augment import Stream
 from crossres.data import Images, Split, load
 from crossres.evaluate import pack_weights, predict
 from crossres.models import build, gmacs, parameter_count
-from crossres.paths import logits_dir
+from crossres.paths import STANDING, logits_dir
 from crossres.probe import Probe
 from crossres.progress import Progress, alone_in
-from crossres.records import Cost, Epoch, Training, write_atomic, write_json
+from crossres.records import Cost, Epoch, Standing, Training, write_atomic, write_json
 from crossres.schema import CrossresError, canonical_json
 from crossres.sharing import pass_key
 from crossres.spec import Optimisation, Spec
@@ -237,9 +237,21 @@ class Trainer:
             "progressed": {**vars(done), "history": [entry.model_dump() for entry in done.history]},
         }
         write_atomic(self.state_dir / "state.pt", lambda file: torch.save(state, file))
+        write_json(self.state_dir / STANDING, self._standing().model_dump())
         for old in self.state_dir.glob("best-*.safetensors"):
             if old != self._best_file(done.best_epoch):
                 old.unlink()
+
+    def _standing(self) -> Standing:
+        done, spec = self.progressed, self.spec
+        mean_s, best_pct = done.seconds / done.epoch, max(done.best_accuracy_pct, 0.0)
+        return Standing(
+            spec_sha256=spec.digest(),
+            epoch=done.epoch,
+            epochs=spec.optimisation.epochs,
+            epoch_s=mean_s,
+            best_accuracy_pct=best_pct,
+        )
 
     def _resume(self, progress: Progress) -> None:
         path = self.state_dir / "state.pt"

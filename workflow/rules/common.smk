@@ -8,16 +8,18 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from snakemake.settings.types import DeploymentMethod
 
 from crossres import catalog, deployment, device, paths
-from crossres.config import chosen_suite, is_computed, read_config, suite_path
+from crossres.config import check_given, chosen_suite, is_computed, read_config, results_dir, suite_path
 from crossres.provenance import commit
 from crossres.records import read_record
 from crossres.schema import CrossresError, canonical_json
 from crossres.sharing import pass_key, passes, stored_passes
+from crossres.targets import check_targets
 
 # SystemExit, since a WorkflowError would bury the one line under the places it passed.
 try:
     CONFIG = read_config(config)
     SUITE = chosen_suite(CONFIG)
+    check_given(CONFIG, SUITE)
     IMAGE = None if deployment.is_inside() else CONFIG.container
     DEPLOYMENT = workflow.deployment_settings.deployment_method
     IN_IMAGE = DeploymentMethod.APPTAINER in DEPLOYMENT and not deployment.is_inside()
@@ -27,13 +29,15 @@ try:
 except CrossresError as error:
     sys.exit(f"crossres: {error}")
 
-RESULTS = paths.suite_dir(SUITE.suite, truncated=CONFIG.budget is not None).as_posix()
+RESULTS = results_dir(CONFIG, SUITE).as_posix()
 SUITE_FILE = suite_path(CONFIG).as_posix()
 DATA = CONFIG.data_dir.as_posix()
 SOURCES = "src/crossres"
 ENVIRONMENT = str(Path(workflow.basedir) / "envs/environment.yaml")
 JOBS = SUITE.jobs()
 COMPUTED = [(run, seed) for run, seed in JOBS if is_computed(CONFIG, SUITE, run)]
+# The only runs that the rules of training match, so that nothing can compute what is given; without any, they match none.
+COMPUTED_RUNS = "|".join(dict.fromkeys(run for run, _ in COMPUTED)) or "(?!)"
 
 # The jobs run this project's code with the interpreter that runs Snakemake, or with that of the image or of conda. The
 # device is handed over in the environment: as a parameter, another device would be a reason to train again. So is the
@@ -159,6 +163,14 @@ def announce(jobs):
                 f"{sharing.epochs} epochs, {size:.2g} GB, {sharing.saved_epochs} epochs of its forward pass saved",
                 file=sys.stderr,
             )
+
+
+def verify_targets():
+    """Answer a mistyped target in one line, where Snakemake would name the rule that is missing."""
+    try:
+        check_targets(sys.argv[1:], SUITE, Path(RESULTS), [rule.name for rule in workflow.rules])
+    except CrossresError as error:
+        sys.exit(f"crossres: {error}")
 
 
 def preflight(jobs):

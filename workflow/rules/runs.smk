@@ -12,6 +12,8 @@ rule spec:
         f"{RESULTS}/{{run}}/seed{{seed}}/spec.json",
     log:
         f"{RESULTS}/{{run}}/seed{{seed}}/spec.log",
+    wildcard_constraints:
+        run=COMPUTED_RUNS,
     conda:
         ENVIRONMENT
     params:
@@ -29,6 +31,8 @@ rule train:
         training=f"{RESULTS}/{{run}}/seed{{seed}}/training.json",
     log:
         f"{RESULTS}/{{run}}/seed{{seed}}/train.log",
+    wildcard_constraints:
+        run=COMPUTED_RUNS,
     conda:
         ENVIRONMENT
     threads: 1
@@ -81,6 +85,8 @@ rule evaluate:
         f"{RESULTS}/{{run}}/seed{{seed}}/record.json",
     log:
         f"{RESULTS}/{{run}}/seed{{seed}}/evaluate.log",
+    wildcard_constraints:
+        run=COMPUTED_RUNS,
     conda:
         ENVIRONMENT
     threads: 1

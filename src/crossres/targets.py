@@ -1,0 +1,58 @@
+"""A mistyped target, answered before the workflow is planned.  Layer L0."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from crossres import catalog, paths
+from crossres.schema import CrossresError, nearest
+from crossres.spec import Suite
+
+
+def check_targets(words: Iterable[str], suite: Suite, results: Path, rules: Collection[str]) -> None:
+    """Check the targets among the words of Snakemake's command line: rules and paths under `results/`.
+
+    Args:
+        words: The words after the command. Before `--`, only paths under `results/` can be told from options' values.
+        suite: The suite.
+        results: The folder of its results.
+        rules: Names of the rules.
+
+    Raises:
+        CrossresError: One line that names the nearest right target.
+    """
+    only_targets = False
+    for word in words:
+        if word.startswith(f"{paths.RESULTS}/"):
+            _check_path(Path(word), suite, results)
+        elif only_targets and "/" not in word and not Path(word).exists() and word not in rules:
+            raise CrossresError(f"no rule '{word}'{nearest(word, rules)}")
+        only_targets = only_targets or word == "--"
+
+
+def _check_path(target: Path, suite: Suite, results: Path) -> None:
+    if target.exists():
+        return
+    if not target.is_relative_to(results):
+        other = target.relative_to(paths.RESULTS).parts[0].removesuffix("-truncated")
+        known = other != suite.suite and paths.suite_file(other).is_file()
+        mend = f"add --config suite={other}" if known else f"this suite's results are under {results}"
+        raise CrossresError(f"{target}: not of suite {suite.suite}; {mend}")
+    folder, *rest = target.relative_to(results).parts
+    if not rest:  # a file of the whole suite, or a report that Snakemake is to write
+        return
+    if folder not in (*catalog.KINDS, *suite.runs):
+        raise CrossresError(f"{target}: no run '{folder}'{nearest(folder, (*suite.runs, *catalog.KINDS))}")
+    if folder in catalog.KINDS:
+        _check_product(target, suite, folder)
+    elif rest[0].removeprefix("seed") not in map(str, suite.seeds_of(folder)):
+        seeds = ", ".join(f"seed{seed}" for seed in suite.seeds_of(folder))
+        raise CrossresError(f"{target}: no '{rest[0]}' of {folder}; known: {seeds}")
+
+
+def _check_product(target: Path, suite: Suite, kind: str) -> None:
+    names = catalog.names(kind, suite)
+    if target.stem not in names:
+        why = " for these runs" if target.stem in catalog.names(kind) else ""
+        raise CrossresError(f"{target}: no {kind.removesuffix('s')} '{target.stem}'{why}{nearest(target.stem, names)}")
