@@ -32,13 +32,13 @@ def check_targets(words: Iterable[str], suite: Suite, results: Path, rules: Coll
 
 
 def _check_path(target: Path, suite: Suite, results: Path) -> None:
+    if not target.is_relative_to(results):
+        other = target.relative_to(paths.RESULTS).parts[0]
+        if other != suite.suite and paths.suite_file(other).is_file():
+            raise CrossresError(f"{target}: not of suite {suite.suite}; add --config suite={other}")
+        return  # an option's value, or a suite of the user's own
     if target.exists():
         return
-    if not target.is_relative_to(results):
-        other = target.relative_to(paths.RESULTS).parts[0].removesuffix("-truncated")
-        known = other != suite.suite and paths.suite_file(other).is_file()
-        mend = f"add --config suite={other}" if known else f"this suite's results are under {results}"
-        raise CrossresError(f"{target}: not of suite {suite.suite}; {mend}")
     folder, *rest = target.relative_to(results).parts
     if not rest:  # a file of the whole suite, or a report that Snakemake is to write
         return
