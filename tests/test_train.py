@@ -806,7 +806,11 @@ def test_a_second_process_waits_for_the_first(bench: Bench) -> None:
 def test_only_the_best_weights_are_kept_beside_the_state(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "_score", scripted([5, 7, 6]))
     bench.kill(spec_of(), "run", 3)
-    assert sorted(path.name for path in bench.state_dir().iterdir()) == ["best-0002.safetensors", "state.pt"]
+    assert sorted(path.name for path in bench.state_dir().iterdir()) == [
+        "best-0002.safetensors",
+        "progress.json",
+        "state.pt",
+    ]
 
 
 class FillsTheDisk(Progress):
