@@ -1022,11 +1022,15 @@ def test_capturing_is_for_cuda_alone(bench: Bench, whole: Results) -> None:
 def test_a_step_that_cannot_be_captured_goes_on_eagerly(
     bench: Bench, whole: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*args: object) -> None:
-        raise RuntimeError("operation not permitted when stream is capturing\nand more")
-
+    """The capture fails behind the unscaling of the gradients, which a scaler does once a step."""
     trainer = bench.trainer(spec_of())
     trainer.step.capture = True
+    trainer.step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+
+    def fail(*args: object) -> None:
+        trainer.step.scaler.unscale_(trainer.step.optimiser)
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
     monkeypatch.setattr(step_module, "Captured", fail)
     monkeypatch.setattr(step_module, "_on_a_side_stream", lambda step, *arguments: step(*arguments))
     heard = io.StringIO()

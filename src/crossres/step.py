@@ -189,6 +189,13 @@ class Step:
             self._captured = Captured(self._eager, batch, teacher_logits)
         except RuntimeError as error:  # an operation of this network cannot be captured: nothing has been computed yet
             self.capture, self.not_captured = False, str(error).splitlines()[0][:120]
+            self._forget_half_a_step()
+
+    def _forget_half_a_step(self) -> None:
+        """Undo the scaler's note that this step's gradients are unscaled, which it refuses to do a second time."""
+        state = self.scaler.state_dict()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.scaler.is_enabled())
+        self.scaler.load_state_dict(state)
 
     def _eager(self, batch: MixedBatch, teacher_logits: Tensor | None) -> None:
         images = batch.images.contiguous(memory_format=torch.channels_last)
