@@ -82,6 +82,21 @@ def test_the_controls_share_teachers_and_move_one_factor_at_a_time() -> None:
     assert all(entry["optimisation"]["patience_epochs"] is None for entry in betas)
 
 
+def test_mini_selects_on_held_out_images_and_pairs_its_controls() -> None:
+    suite = load_suite(paths.suite_file("mini"))
+    assert "kd_32_basic" not in suite.runs, "a run that is null is left out"
+    for name, run in suite.runs.items():
+        assert suite.resolve(name, suite.seeds_of(name)[0]).dataset.validation_images == 5000
+        assert run.optimisation.select == "best_on_validation"
+        assert run.teacher is None or (run.stream_seed == 1 and len(suite.seeds_of(name)) == 3)
+    strong, large = (suite.runs[name].model_dump() for name in ("teacher_32_strong", "teacher_64"))
+    differing = {key for key in strong if strong[key] != large[key]}
+    assert differing == {"thesis_id", "view", "augmentation"}
+    assert {key for key, value in strong["augmentation"].items() if value != large["augmentation"][key]} == {
+        "crop_padding_px"
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -80,7 +80,7 @@ def test_dry_run(project: Path, suite: str) -> None:
         suite, len(load_suite(paths.suite_file(suite)).jobs())
     )
     assert counts.get("train", 0) == trained
-    assert counts["figure"] == {"published": 10, "paper": 10, "controls": 11, "demo": 11}[suite]
+    assert counts["figure"] == {"published": 10, "paper": 10, "controls": 11, "demo": 11, "mini": 10}[suite]
 
 
 def test_shipped_records_cannot_be_trained(project: Path) -> None:

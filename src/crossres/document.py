@@ -26,7 +26,8 @@ each YAML file names its schema. An unknown key stops the workflow before any jo
 """
 IN_A_SUITE = """\
 A suite file may also have `extends: FILE` (start from another suite beside it) and `presets`: partial runs by name,
-which a run's `use: [names]` merges in order before its own keys.
+which a run's `use: [names]` merges in order before its own keys. A run
+that is `null` is left out.
 """
 
 

@@ -352,7 +352,7 @@ def load_suite(path: Path) -> Suite:
     """Read and check a suite file.
 
     `extends: FILE` starts from another suite beside it. Under `presets` stand partial runs; a run's `use: [names]`
-    merges them in order, and the run's own keys come last.
+    merges them in order, and the run's own keys come last. A run that is null is left out.
 
     Args:
         path: The suite's YAML file.
@@ -367,7 +367,9 @@ def load_suite(path: Path) -> Suite:
     presets = document.pop("presets", {})
     runs = {}
     for name, entry in document.get("runs", {}).items():
-        entry = dict(entry or {})
+        if entry is None:
+            continue
+        entry = dict(entry)
         for preset in reversed(entry.pop("use", [])):
             if preset not in presets:
                 raise CrossresError(f"{path}: runs.{name}.use: no preset '{preset}'{nearest(preset, presets)}")
