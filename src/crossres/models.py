@@ -195,7 +195,7 @@ def _replace_head(network: nn.Module, name: str, classes: int) -> None:
 
 
 # Width of the stem, fused blocks in each of the four stages, width of the head.
-SMALL = {"tiny_student": (12, (1, 1, 1, 1), 128), "tiny_teacher": (20, (1, 2, 2, 2), 192)}
+SMALL = {"tiny_student": (12, (1, 1, 1, 1), 128), "tiny_teacher": (16, (1, 2, 3, 3), 192)}
 
 
 class SmallNet(nn.Module):
