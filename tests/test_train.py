@@ -964,6 +964,14 @@ def test_a_log_has_one_plain_line_an_epoch() -> None:
     ]
 
 
+def test_where_training_images_are_held_out_a_log_has_their_accuracy() -> None:
+    stream = io.StringIO()
+    Progress("kd", 10, stream).epoch(ENTRY.model_copy(update={"validation_accuracy_pct": 20.5}), 1234.5, 2.0)
+    assert stream.getvalue() == (
+        "kd: epoch 4/10, loss 1.500, validation 20.50 %, 1234 images/s, 2 steps not finite, 00:12 left\n"
+    )
+
+
 def test_a_log_hears_of_a_slow_epoch_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 10.0, 40.0, 40.0, 50.0, 100.0])
     monkeypatch.setattr("crossres.progress.time.monotonic", lambda: next(clock))

@@ -59,7 +59,7 @@ class Progress:
             self.note(f"epoch {epoch}/{self.epochs}, step {done}/{steps}")
 
     def epoch(self, entry: Epoch, images_per_s: float, epoch_s: float) -> None:
-        """Report that an epoch is done.
+        """Report that an epoch is done, by the accuracy on held-out training images where there are any.
 
         Args:
             entry: Its figures.
@@ -67,7 +67,9 @@ class Progress:
             epoch_s: Mean seconds of an epoch so far, for the remaining time.
         """
         remaining = tqdm.format_interval((self.epochs - entry.epoch) * epoch_s)
-        figures = f"loss {entry.train_loss:.3f}, test {entry.test_accuracy_pct:.2f} %, {images_per_s:.0f} images/s"
+        held_out = entry.validation_accuracy_pct
+        accuracy = f"test {entry.test_accuracy_pct:.2f} %" if held_out is None else f"validation {held_out:.2f} %"
+        figures = f"loss {entry.train_loss:.3f}, {accuracy}, {images_per_s:.0f} images/s"
         bad = f", {entry.nonfinite_steps} steps not finite" if entry.nonfinite_steps else ""
         self.last_line = time.monotonic()
         if self.bar is not None:
