@@ -314,7 +314,7 @@ def startup(folder: Path, rounds: int) -> dict[str, float]:
 
 def memory(folder: Path) -> dict[str, float]:
     """Return the peak resident set of the demonstration's largest jobs, MiB, each for one epoch."""
-    from crossres.data import prepare
+    from crossres.acquire import prepare
     from crossres.records import write_json
     from crossres.spec import Budget
 

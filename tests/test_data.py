@@ -17,8 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
-from crossres import data, shapes
-from crossres.data import Images, load, prepare
+from crossres import acquire, shapes
+from crossres.acquire import prepare
+from crossres.data import Images, load
 from crossres.schema import CrossresError
 from crossres.spec import DATASETS, Dataset, View
 
@@ -43,7 +44,7 @@ def files_in(folder: Path) -> set[str]:
 
 def test_generated_set_is_the_same_every_time_and_everywhere(shapes_root: Path) -> None:
     content = shapes.files()
-    assert content == {name: (shapes_root / "shapes" / data.FOLDER / name).read_bytes() for name in data.FILES}
+    assert content == {name: (shapes_root / "shapes" / acquire.FOLDER / name).read_bytes() for name in acquire.FILES}
     for name, expected in SHAPES_PIXELS.items():
         document = pickle.loads(content[name])
         pixels_and_labels = document["data"].tobytes() + bytes(document["fine_labels"])
@@ -87,7 +88,7 @@ def test_generated_files_load_as_torchvision_loads_cifar100(shapes_root: Path) -
 
 
 def test_preparing_again_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = {name: pickle.dumps({"name": name}) for name in data.FILES}
+    content = {name: pickle.dumps({"name": name}) for name in acquire.FILES}
     monkeypatch.setattr(shapes, "files", lambda: content)
     manifest = prepare("shapes", tmp_path, None).read_bytes()
     assert prepare("shapes", tmp_path, None).read_bytes() == manifest
@@ -114,7 +115,7 @@ FAKE = {
 def official(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let three small files pass for the official ones."""
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in FAKE.items()}
-    monkeypatch.setattr(data, "CIFAR100_MD5", md5)
+    monkeypatch.setattr(acquire, "CIFAR100_MD5", md5)
 
 
 def write_folder(folder: Path, **changed: bytes) -> Path:
@@ -253,7 +254,7 @@ def test_a_download_that_fails_says_what_to_do(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.usefixtures("official")
 def test_a_download_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = write_archive(tmp_path / "served.tar.gz").read_bytes()
-    monkeypatch.setattr(data, "ARCHIVE_MD5", hashlib.md5(content).hexdigest())
+    monkeypatch.setattr(acquire, "ARCHIVE_MD5", hashlib.md5(content).hexdigest())
     monkeypatch.setattr("urllib.request.urlopen", lambda *args, **options: Answer(content[:-1]))
     with pytest.raises(
         CrossresError, match=r"wrong or cut short, by its MD5; kept as .*cifar-100-python\.tar\.rejected"

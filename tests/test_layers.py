@@ -13,7 +13,7 @@ PACKAGE = Path("src/crossres")
 LAYERS = {
     "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"}
     | {"deployment", "sharing", "ship", "status", "targets", "document"},
-    "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
+    "L1": {"acquire", "augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
     | {"plan", "probe", "step", "teacher"},
     "L2": {"summary", "facts", "latex", "render", "figures", "tables"}
     | {"statistics", "measures", "claims", "audit", "evidence"},

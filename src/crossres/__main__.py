@@ -27,7 +27,7 @@ def _import_thesis(args: argparse.Namespace) -> None:
 
 
 def _data(args: argparse.Namespace) -> None:
-    from crossres.data import prepare
+    from crossres.acquire import prepare
 
     print(f"{prepare(args.dataset, args.root, args.source)}: verified")
 
