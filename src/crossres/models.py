@@ -12,7 +12,6 @@ from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from crossres.records import write_atomic
 from crossres.schema import CrossresError, nearest
@@ -63,6 +62,8 @@ def parameter_count(network: nn.Module) -> int:
 
 def gmacs(network: nn.Module, resolution_px: int) -> float:
     """Return the multiply-accumulates of one image's forward pass, in units of 10⁹."""
+    from torch.utils.flop_counter import FlopCounterMode  # brings in triton, which no other step of a run needs
+
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
