@@ -16,7 +16,7 @@ LAYERS = {
     "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
     | {"plan", "probe", "step", "teacher"},
     "L2": {"summary", "facts", "latex", "render", "figures", "tables"}
-    | {"statistics", "measures", "claims", "audit", "evidence"},
+    | {"statistics", "measures", "claims", "audit", "evidence", "pages", "readme"},
 }
 MAY_IMPORT = {"L0": {"L0"}, "L1": {"L0", "L1"}, "L2": {"L0", "L2"}}
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
