@@ -16,7 +16,7 @@ from crossres.claims import VERDICTS, Audit, load_claims
 from crossres.facts import Facts
 from crossres.records import Record, read_record
 from crossres.schema import CrossresError
-from crossres.spec import Suite, load_suite
+from crossres.spec import Budget, Suite, load_suite
 from crossres.summary import summarise
 
 README = Path("README.md")
@@ -144,6 +144,14 @@ def test_the_page_of_the_records_says_what_each_run_reached(records: list[Record
     rows = cells(written / "records.html")
     assert [row[:3] for row in rows] == [[r.name, "42", f"{r.best.top1_pct:.2f}"] for r in records]
     assert "68fc1581138e5d8001efbf410bd0e3663961f111" in (written / "records.html").read_text()
+
+
+def test_what_a_budget_cut_is_stamped(suite: Suite, records: list[Record], summary: pd.DataFrame) -> None:
+    budget = Budget(epochs=2)
+    cut = [r.model_copy(update={"spec": r.spec.model_copy(update={"budget": budget})}) for r in records]
+    stamp = "<dt>Truncated</dt><dd>by a budget (epochs 2)"
+    assert stamp in pages.records_page(Facts(suite, cut, summary))
+    assert stamp not in pages.records_page(Facts(suite, records, summary))
 
 
 def test_the_readme_is_current(

@@ -112,7 +112,9 @@ def records_page(facts: Facts) -> str:
         made_with = [values[index] or tables.MISSING for _, values in varying]
         rows.append([record.spec.run, record.spec.seed, *numbers, *made_with])
     table = _table([*heads, *(name for name, _ in varying)], rows, range(1, len(heads)))
-    return _page("Records", about, table, dict(shared) | ({"Source": ", ".join(sources)} if sources else {}))
+    terms = dict(shared) | ({"Source": ", ".join(sources)} if sources else {})
+    cut = {"Truncated": f"by a budget ({', '.join(facts.budgets)}): not the suite's results"} if facts.truncated else {}
+    return _page("Records", about, table, cut | terms)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Container[int]) -> str:
