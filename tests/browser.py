@@ -59,7 +59,7 @@ class Browser:
         data = None if body is None else json.dumps(body).encode()
         request = Request(self._server + path, data, {"Content-Type": "application/json"}, method=method)
         try:
-            with self._opener.open(request, timeout=60) as answer:
+            with self._opener.open(request, timeout=300) as answer:
                 return json.load(answer)["value"]
         except HTTPError as error:
             raise AssertionError(json.load(error)["value"]["message"]) from None
@@ -72,8 +72,8 @@ class Browser:
         return self._ask("POST", "/execute/sync", {"script": script, "args": []})
 
     def until(self, expression: str) -> Any:
-        """Wait for an expression to be true, ten seconds at most, and return it."""
-        end = time.monotonic() + 10
+        """Wait for an expression to be true, a minute at most, and return it."""
+        end = time.monotonic() + 60
         while not (found := self.run(f"return {expression}")):
             assert time.monotonic() < end, f"never so: {expression}"
             time.sleep(0.05)

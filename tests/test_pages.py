@@ -118,7 +118,7 @@ def test_a_table_s_page_prints_the_digits_of_the_other_formats(
 ) -> None:
     for name in catalog.names("tables", suite):
         with open(tables.write(name, summary, tmp_path)[0], encoding="utf-8") as file:
-            assert cells(written / f"{name}.html") == [
+            assert cells(written / f"tables/{name}.html") == [
                 [cell or "—" for cell in row] for row in list(csv.reader(file))[1:]
             ]
 

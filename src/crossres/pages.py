@@ -30,14 +30,14 @@ LATEX_IN_CAPTIONS = ((r"\$(\w)\$", r"<i>\1</i>"), (r"\\,", "\u202f"), (r"\\%", "
 
 
 def write(suite: Suite, records: Sequence[Record], summary: pd.DataFrame, audit: Audit, directory: Path) -> list[Path]:
-    """Write a suite's pages, `NAME.html` of every table among them, and a caption of every figure and table.
+    """Write a suite's pages, `tables/NAME.html` among them, and `captions/NAME.html` of every figure and table.
 
     Args:
         suite: The suite.
         records: A record of every run, of one or more seeds.
         summary: Their table, of `crossres.summary.summarise`.
         audit: The verdicts on the claims, of `crossres.audit.audit`.
-        directory: Where the pages go; captions go to `captions/` in it.
+        directory: Where they go.
 
     Returns:
         The files.
@@ -52,7 +52,7 @@ def write(suite: Suite, records: Sequence[Record], summary: pd.DataFrame, audit:
             contents[f"captions/{name}"] = caption(kind, name, facts)
     for name in catalog.names("tables", suite):
         table = tables.to_html(*tables.load(name, summary))
-        contents[name] = _page(name.replace("_", " "), contents[f"captions/{name}"], table)
+        contents[f"tables/{name}"] = _page(name.replace("_", " "), contents[f"captions/{name}"], table)
     files = {directory / f"{name}.html": content for name, content in contents.items()}
     for file, content in files.items():
         write_atomic(file, content)

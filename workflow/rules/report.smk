@@ -164,7 +164,7 @@ rule pages:
         claims=report(f"{RESULTS}/pages/claims.html", category="Claims", labels={"document": "claims"}),
         records=report(f"{RESULTS}/pages/records.html", category="Records", labels={"run": "All runs", "seed": ""}),
         tables=[
-            report(f"{RESULTS}/pages/{name}.html", category="Tables", labels={"table": name})
+            report(f"{RESULTS}/pages/tables/{name}.html", category="Tables", labels={"table": name})
             for name in catalog.names("tables", SUITE)
         ],
         captions=[
