@@ -3,13 +3,17 @@ SHELL := /bin/bash
 CORES ?= $(shell nproc)
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# What `make report` shows: a suite's name or file.
+SUITE ?= published
 # What only builds the report does without torch: .venv where it is there, or else a lighter one.
 LIGHT := $(if $(wildcard .venv/ready),.venv,.venv-report)
 published verify readme: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
+ifeq ($(SUITE),published)
+report: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
+endif
 # Configuration for Snakemake: make paper CONFIG="device=cpu"
 CONFIG ?=
-# What `make report` shows, and where: a suite's name or file, the folder of its results.
-SUITE ?= published
+# Where `make report` puts it: the folder of the suite's results.
 REPORT = results/$(basename $(notdir $(SUITE)))$(if $(findstring budget,$(CONFIG)),-truncated)/report.html
 
 .PHONY: help demo published paper verify report readme test test-container test-report lint format bench image clean lock setup light
@@ -31,7 +35,7 @@ verify: light  ## build `published` and fail unless every claim has the verdict 
 	@$(call build,published)
 	@python -m crossres claims --suite published --recorded
 
-report: setup  ## build a suite and one HTML file of it all, to look at without a network: make report SUITE=demo
+report: $(if $(filter published,$(SUITE)),light,setup)  ## build a suite and one HTML file of it all, to look at without a network: make report SUITE=demo
 	@targets=$$(envs/tex.sh || echo "-- figures tables source pages"); \
 	snakemake --cores $(CORES) --config suite=$(SUITE) $(CONFIG) $$targets && \
 	snakemake --config suite=$(SUITE) $(CONFIG) --report $(REPORT) $$targets && echo $(REPORT)
