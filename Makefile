@@ -3,13 +3,20 @@ SHELL := /bin/bash
 CORES ?= $(shell nproc)
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# What `make report` shows: a suite's name or file.
+SUITE ?= published
 # What only builds the report does without torch: .venv where it is there, or else a lighter one.
 LIGHT := $(if $(wildcard .venv/ready),.venv,.venv-report)
-published verify: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
+published verify readme: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
+ifeq ($(SUITE),published)
+report: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
+endif
 # Configuration for Snakemake: make paper CONFIG="device=cpu"
 CONFIG ?=
+# Where `make report` puts it: the folder of the suite's results.
+REPORT = results/$(basename $(notdir $(SUITE)))$(if $(findstring budget,$(CONFIG)),-truncated)/report.html
 
-.PHONY: help demo published paper verify test test-container lint format bench image clean lock setup light
+.PHONY: help demo published paper verify report readme test test-container test-report lint format bench image clean lock setup light
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -28,6 +35,14 @@ verify: light  ## build `published` and fail unless every claim has the verdict 
 	@$(call build,published)
 	@python -m crossres claims --suite published --recorded
 
+report: $(if $(filter published,$(SUITE)),light,setup)  ## build a suite and one HTML file of it all, to look at without a network: make report SUITE=demo
+	@targets=$$(envs/tex.sh || echo "-- figures tables source pages"); \
+	snakemake --cores $(CORES) --config suite=$(SUITE) $(CONFIG) $$targets && \
+	snakemake --config suite=$(SUITE) $(CONFIG) --report $(REPORT) $$targets && echo $(REPORT)
+
+readme: light  ## draw the figures and write the verdicts that the README shows
+	@python -m crossres readme
+
 test: setup lint  ## lint, unit tests, dry runs, the published build and the demo
 	@envs/tex.sh
 	@python -m pytest --numprocesses 2 --dist loadfile
@@ -36,6 +51,10 @@ test-container: setup  ## build the image from nothing, or take it from ~/.cache
 	@envs/tex.sh
 	@python -m pytest -m container --capture=no
 
+test-report: setup  ## look at the HTML report of `published` with Chromium, without a network
+	@envs/browser.sh
+	@CROSSRES_SCREENSHOTS=results/screenshots python -m pytest -m browser
+
 lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
 	@ruff check . && ruff format --check --quiet .
 	@mypy
@@ -43,7 +62,7 @@ lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
 	@snakemake --lint --config suite=demo > /dev/null
 
 format: setup  ## format the code
-	@ruff check --fix --quiet . ; ruff format --quiet . ; snakefmt --quiet Snakefile workflow
+	@ruff check --fix --quiet . ; ruff format --quiet . ; snakefmt Snakefile workflow 2> /dev/null
 
 bench: setup  ## measure this machine: ratios, start-up, memory, and what `crossres plan` estimates with
 	@python -m benchmarks && python -m benchmarks report

@@ -12,9 +12,14 @@ include: "workflow/rules/common.smk"
 container: IMAGE
 
 
+# The first page of the HTML report.
+report: "workflow/report/workflow.rst"
+
+
 rule paper:
     input:
         f"{RESULTS}/report.pdf",
+        f"{RESULTS}/pages/claims.html",
 
 
 rule figures:

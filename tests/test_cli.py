@@ -16,7 +16,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stopped.value.code == 0
     shown = capsys.readouterr().out
-    verbs = "import-thesis data weights spec train evaluate show-batch schema summary table figure tex pdf"
+    verbs = "import-thesis data weights spec train evaluate show-batch schema summary table figure tex pdf pages readme"
     for verb in verbs.split():
         assert f"    {verb}" in shown
 

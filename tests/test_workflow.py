@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from crossres import paths
+from crossres import catalog, paths
 from crossres.spec import load_suite
+from tests.browser import Browser
 from tests.project import copy_of_the_project, snakemake
 
 pytestmark = pytest.mark.workflow
 ROOT = Path.cwd()
 HAS_TEX = shutil.which("latexmk") is not None
 needs_tex = pytest.mark.skipif(not HAS_TEX, reason="latexmk is not installed: the PDF is not built")
+HAS_CHROMIUM = shutil.which("chromium") is not None and shutil.which("chromedriver") is not None
+needs_chromium = pytest.mark.skipif(not HAS_CHROMIUM, reason="Chromium and its driver are missing: envs/browser.sh")
 STUDENTS = ("v1", "v2", "v3", "v3.1", "v4")
 SUITES = sorted(path.stem for path in paths.SUITES.glob("*.yaml"))
 
@@ -203,3 +212,114 @@ def test_a_budget_has_its_own_folder_and_stamp(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "runcated" in (project / "results/demo-truncated/report.tex").read_text()
     assert not (project / "results/demo").exists()
+
+
+@pytest.fixture(scope="module")
+def html(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The HTML report, made without a network."""
+    page = published / "report.html"
+    targets = () if HAS_TEX else ("--", "figures", "tables", "source", "pages")
+    words = ("--config", "suite=published", "--report", str(page.relative_to(published.parents[1])), *targets)
+    done = snakemake(published.parents[1], *words, PYTHONPATH=make_no_torch(tmp_path_factory.mktemp("no-network")))
+    assert done.returncode == 0, done.stderr
+    return page
+
+
+def variable(page: Path, name: str) -> Any:
+    """Read one of the HTML report's variables."""
+    text = page.read_text(encoding="utf-8")
+    return json.JSONDecoder().raw_decode(text.split(f'<script id="{name}">\n    var {name} = ')[1])[0]
+
+
+def test_the_html_report_holds_everything(html: Path, published: Path) -> None:
+    suite, folder = load_suite(paths.suite_file("published")), published.parents[1]
+    tables = catalog.names("tables", suite)
+    expected = {
+        "Figures": {published / f"figures/{name}.png" for name in catalog.names("figures", suite)},
+        "Tables": {published / f"pages/tables/{name}.html" for name in tables}
+        | {published / f"tables/{name}.csv" for name in tables},
+        "Claims": {published / "pages/claims.html", published / "claims.json"},
+        "Records": {published / "pages/records.html"}
+        | {folder / paths.shipped_record("published", run, seed) for run, seed in suite.jobs()},
+    } | ({"Report": {published / "report.pdf"}} if HAS_TEX else {})
+    shown = variable(html, "categories")
+    found = {category: {folder / path for part in parts.values() for path in part} for category, parts in shown.items()}
+    assert found == expected
+    for path, entry in variable(html, "results").items():
+        assert base64.b64decode(entry["data_uri"].partition("base64,")[2]) == (folder / path).read_bytes()
+        assert "system-message" not in entry["caption"]
+        if path.endswith((".png", ".csv")):
+            assert (published / f"pages/captions/{Path(path).stem}.html").read_text() in entry["caption"]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("chromium")) as started:
+        started.requested()  # those of its own first page
+        yield started
+
+
+def show(browser: Browser, category: str, entry: str, path: Path) -> str:
+    """From the first page, click an entry's eye; return the element, in JavaScript, once the file is what it shows."""
+    browser.click("//nav//ol//a")
+    browser.click(f"//nav//a[normalize-space()='{category}']")
+    browser.click(f"//nav//tr[td[1][normalize-space()='{entry}']]//a[1]")
+    kind = "img:not(h1 img)" if path.suffix == ".png" else "iframe"
+    element = f"document.querySelector('{kind}')"
+    browser.until(f"{element} && {element}.src === results['{path}'].data_uri")
+    return element
+
+
+def page_rows(browser: Browser) -> list[list[str]]:
+    """Read the table of a page, as it is seen."""
+    browser.frame(0)
+    cells = "[...document.querySelectorAll('tbody tr')].map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+    rows: list[list[str]] = browser.until(cells)
+    browser.frame(None)
+    return rows
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_a_browser_shows_everything_without_a_network(
+    browser: Browser, html: Path, published: Path, tmp_path: Path
+) -> None:
+    suite, results = load_suite(paths.suite_file("published")), Path("results/published")
+    screenshots = ROOT / os.environ.get("CROSSRES_SCREENSHOTS", str(tmp_path))
+    browser.open(html)
+    browser.until("document.querySelector('#rulegraph canvas, #rulegraph svg')")
+    browser.screenshot(screenshots / "first.png")
+    for name in catalog.names("figures", suite):
+        image = show(browser, "Figures", name, results / f"figures/{name}.png")
+        browser.until(f"{image}.complete && {image}.naturalWidth > 600 && {image}.clientWidth > 300")
+        browser.screenshot(screenshots / f"{name}.png")
+        browser.click(f"//nav//tr[td[1][normalize-space()='{name}']]//a[2]")
+        caption = browser.until("document.querySelector('nav .prose').innerText")
+        assert caption.split() == unescape((published / f"pages/captions/{name}.html").read_text()).split()
+    for name in catalog.names("tables", suite):
+        show(browser, "Tables", name, results / f"pages/tables/{name}.html")
+        with open(published / f"tables/{name}.csv") as file:
+            assert page_rows(browser) == [[cell or "—" for cell in row] for row in list(csv.reader(file))[1:]]
+    show(browser, "Claims", "claims", results / "pages/claims.html")
+    browser.screenshot(screenshots / "claims.png")
+    found = json.loads((published / "claims.json").read_text())["findings"]
+    claims = [[row[0].splitlines()[0], row[1], row[6]] for row in page_rows(browser)]
+    assert claims == [[finding["statement"], finding["verdict"], finding["reason"]] for finding in found]
+    show(browser, "Records", "All runs", results / "pages/records.html")
+    assert [row[0] for row in page_rows(browser)] == list(suite.runs)
+    if HAS_TEX:
+        show(browser, "Report", "report.pdf", results / "report.pdf")
+    assert browser.errors() == []
+    assert [url for url in browser.requested() if url.startswith(("http", "ws", "ftp"))] == []
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_the_browser_has_no_network_and_tells_of_errors(browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "broken.html"
+    page.write_text("<img src='http://192.0.2.1/image.png'><script>missing()</script>")
+    browser.open(page)
+    browser.until("document.images[0].complete")
+    errors = "\n".join(browser.errors())
+    assert "missing is not defined" in errors and "ERR_PROXY_CONNECTION_FAILED" in errors
+    assert "http://192.0.2.1/image.png" in browser.requested()

@@ -246,6 +246,34 @@ def _pdf(args: argparse.Namespace) -> None:
     print(f"{args.output}: built")
 
 
+def _pages(args: argparse.Namespace) -> None:
+    from crossres import pages
+    from crossres.claims import Audit
+    from crossres.records import read_json, read_record
+    from crossres.spec import load_suite
+    from crossres.summary import read_summary
+
+    records = [read_record(path) for path in args.records]
+    found = Audit.parse(read_json(args.claims), str(args.claims))
+    pages.write(load_suite(args.suite), records, read_summary(args.summary), found, args.output_dir)
+
+
+def _readme(args: argparse.Namespace) -> None:
+    from crossres import paths, readme
+    from crossres.audit import audit
+    from crossres.claims import load_claims
+    from crossres.records import read_record
+    from crossres.spec import load_suite
+    from crossres.summary import summarise
+
+    suite = load_suite(paths.suite_file("published"))
+    records = [read_record(paths.shipped_record(suite.suite, run, seed)) for run, seed in suite.jobs()]
+    summary = summarise(records)
+    found = audit(suite, records, summary, load_claims(paths.CLAIMS))
+    for path in readme.write(args.file, suite, records, summary, found):
+        print(path)
+
+
 Verb = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.ArgumentParser]
 """Adds a verb by its name, function and one line of help."""
 
@@ -386,6 +414,18 @@ def _add_report(verb: Verb) -> None:
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 
 
+def _add_shown(verb: Verb) -> None:
+    added = verb("pages", _pages, "write what `snakemake --report` shows: tables, claims and records as HTML, captions")
+    _reads_summary(added)
+    _reads_records(added)
+    added.add_argument("--suite", type=Path, required=True, metavar="FILE", help="the suite's YAML file")
+    added.add_argument("--claims", type=Path, required=True, metavar="FILE", help="the suite's claims.json")
+    added.add_argument("--output-dir", type=Path, required=True, metavar="DIR")
+
+    added = verb("readme", _readme, "write the figures and the verdicts that the README shows")
+    added.add_argument("--file", type=Path, default=Path("README.md"), metavar="FILE")
+
+
 def _parser() -> argparse.ArgumentParser:
     about = "Cross-resolution knowledge distillation, verb by verb."
     parser = argparse.ArgumentParser(prog="crossres", description=about)
@@ -401,6 +441,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_runs(verb)
     _add_records(verb)
     _add_report(verb)
+    _add_shown(verb)
     return parser
 
 

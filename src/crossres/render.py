@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,8 @@ def finalize(value: object) -> str:
     return escape(plain(value) if isinstance(value, float) and not isinstance(value, Number) else value)
 
 
-def environment(templates: Path) -> jinja2.Environment:
-    r"""Return a Jinja2 environment for LaTeX: `\BLOCK{}`, `\VAR{}`, `\#{}`, strict and escaping."""
+def environment(templates: Path, finalize: Callable[[Any], str] = finalize) -> jinja2.Environment:
+    r"""Return a Jinja2 environment for LaTeX: `\BLOCK{}`, `\VAR{}`, `\#{}`, strict, and escaping by `finalize`."""
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
         block_start_string=r"\BLOCK{",

@@ -87,6 +87,12 @@ def all_records():
     return [record(run, seed) for run, seed in JOBS]
 
 
+def shown_records():
+    """All records, marked for the HTML report whether a rule outputs them or not."""
+    records = [(record(run, seed), {"run": run, "seed": str(seed)}) for run, seed in JOBS]
+    return [report(file, category="Records", labels=labels) for file, labels in records]
+
+
 def spec_of(wildcards):
     return resolved(wildcards.run, int(wildcards.seed))
 

@@ -13,11 +13,12 @@ localrules:
     figure,
     tex,
     pdf,
+    pages,
 
 
 rule summary:
     input:
-        records=all_records(),
+        records=shown_records(),
         module=f"{SOURCES}/summary.py",
     output:
         f"{RESULTS}/summary.csv",
@@ -38,7 +39,7 @@ rule audit:
         claims="paper/claims.yaml",
         modules=[f"{SOURCES}/{name}.py" for name in ("audit", "claims", "measures", "statistics")],
     output:
-        f"{RESULTS}/claims.json",
+        report(f"{RESULTS}/claims.json", category="Claims", labels={"document": "claims.json"}),
     log:
         f"{RESULTS}/claims.log",
     conda:
@@ -68,7 +69,13 @@ rule table:
         module=f"{SOURCES}/tables/{{name}}.py",
         shared=f"{SOURCES}/tables/__init__.py",
     output:
-        multiext(f"{RESULTS}/tables/{{name}}", ".csv", ".tex", ".md"),
+        report(
+            f"{RESULTS}/tables/{{name}}.csv",
+            caption="../report/caption.rst",
+            category="Tables",
+            labels={"table": "{name}.csv"},
+        ),
+        multiext(f"{RESULTS}/tables/{{name}}", ".tex", ".md"),
     log:
         f"{RESULTS}/tables/{{name}}.log",
     conda:
@@ -87,7 +94,13 @@ rule figure:
         module=f"{SOURCES}/figures/{{name}}.py",
         shared=f"{SOURCES}/figures/__init__.py",
     output:
-        multiext(f"{RESULTS}/figures/{{name}}", ".pdf", ".png"),
+        f"{RESULTS}/figures/{{name}}.pdf",
+        report(
+            f"{RESULTS}/figures/{{name}}.png",
+            caption="../report/caption.rst",
+            category="Figures",
+            labels={"figure": "{name}"},
+        ),
     log:
         f"{RESULTS}/figures/{{name}}.log",
     conda:
@@ -128,7 +141,7 @@ rule pdf:
         figures=products("figures", ".pdf"),
         bibliography="paper/references.bib",
     output:
-        f"{RESULTS}/report.pdf",
+        report(f"{RESULTS}/report.pdf", category="Report", labels={"document": "report.pdf"}),
     log:
         f"{RESULTS}/report.pdf.log",
     conda:
@@ -136,3 +149,34 @@ rule pdf:
     shell:
         "python -m crossres pdf --source {input.source:q} --bibliography {input.bibliography:q} --output {output:q} 2>&1"
         " | tee {log:q}"
+
+
+# Tables, claims and records to read in a browser, and the captions: with the figures and the PDF, the HTML report.
+rule pages:
+    input:
+        summary=rules.summary.output,
+        records=all_records(),
+        claims=rules.audit.output,
+        template="paper/page.html.j2",
+        modules=[f"{SOURCES}/{name}.py" for name in ("evidence", "facts", "pages", "tables/__init__")],
+        captions=[f"{SOURCES}/{kind}/{name}.py" for kind in catalog.KINDS for name in catalog.names(kind, SUITE)],
+    output:
+        claims=report(f"{RESULTS}/pages/claims.html", category="Claims", labels={"document": "claims"}),
+        records=report(f"{RESULTS}/pages/records.html", category="Records", labels={"run": "All runs", "seed": ""}),
+        tables=[
+            report(f"{RESULTS}/pages/tables/{name}.html", category="Tables", labels={"table": name})
+            for name in catalog.names("tables", SUITE)
+        ],
+        captions=[
+            f"{RESULTS}/pages/captions/{name}.html" for kind in catalog.KINDS for name in catalog.names(kind, SUITE)
+        ],
+    log:
+        f"{RESULTS}/pages.log",
+    conda:
+        ENVIRONMENT
+    params:
+        suite=SUITE_FILE,
+        folder=subpath(output.claims, parent=True),
+    shell:
+        "python -m crossres pages --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
+        " --claims {input.claims:q} --output-dir {params.folder:q} 2>&1 | tee {log:q}"

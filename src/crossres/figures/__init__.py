@@ -31,6 +31,8 @@ FULL_IN = 6.9
 """Width of a figure that fills the page."""
 DPI = 200
 """Resolution of the PNG files."""
+METADATA: dict[str, Any] = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
+"""What Matplotlib is to leave out of a file."""
 SMALL_PT = 7.0
 """Size of the smallest text, at final size."""
 INK = "#222222"
@@ -400,26 +402,26 @@ def draw_lines(
     label_ends(axes, [ends[run] for run in runs if run not in short])
 
 
-def save(figure: Figure, pdf_path: Path, png_path: Path) -> None:
-    """Write a figure as PDF and PNG. The same figure gives the same bytes: no dates, no program names in the PNG."""
-    for path, kind, metadata in ((pdf_path, "pdf", {"CreationDate": None}), (png_path, "png", {"Software": None})):
+def save(figure: Figure, *paths: Path) -> None:
+    """Write a figure as PDF, PNG or SVG by the paths' suffixes. The same figure gives the same bytes: no dates."""
+    for path in paths:
+        kind = path.suffix[1:]
         buffer = BytesIO()
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=METADATA[kind])
         write_atomic(path, buffer.getvalue())
 
 
-def render(name: str, summary: pd.DataFrame, records: Sequence[Record], pdf_path: Path, png_path: Path) -> None:
-    """Draw a figure by name and write it as PDF and PNG.
+def render(name: str, summary: pd.DataFrame, records: Sequence[Record], *paths: Path) -> None:
+    """Draw a figure by name and write it.
 
     Args:
         name: Name of a file in this package, without `.py`.
         summary: The tidy table of the suite's records.
         records: The suite's records.
-        pdf_path: Where the PDF goes.
-        png_path: Where the PNG goes.
+        *paths: Where it goes: `.pdf`, `.png`, `.svg`.
     """
     module = importlib.import_module(f"crossres.figures.{name}")
     with style():
         figure = module.draw(summary, records)
-        save(figure, pdf_path, png_path)
+        save(figure, *paths)
         figure.clear()

@@ -10,7 +10,7 @@ import csv
 import importlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,13 +140,19 @@ def to_latex(frame: pd.DataFrame, columns: Sequence[Column]) -> str:
 
 def to_markdown(frame: pd.DataFrame, columns: Sequence[Column]) -> str:
     """Return a table in Markdown's pipe form."""
-    rows = [
-        [_joined(row, column, " ± ").replace("|", "\\|") or MISSING for column in columns]
-        for row in frame.to_dict("records")
-    ]
+    return _tabulated(frame, columns, "pipe", lambda text: text.replace("|", "\\|"))
+
+
+def to_html(frame: pd.DataFrame, columns: Sequence[Column]) -> str:
+    """Return a table as HTML, escaped."""
+    return _tabulated(frame, columns, "html", str)
+
+
+def _tabulated(frame: pd.DataFrame, columns: Sequence[Column], form: str, escaped: Callable[[str], str]) -> str:
+    rows = [[escaped(_joined(row, column, " ± ")) or MISSING for column in columns] for row in frame.to_dict("records")]
     align = ["left" if column.digits is None else "right" for column in columns]
     heads = [column.markdown for column in columns]
-    return tabulate(rows, heads, tablefmt="pipe", colalign=align, disable_numparse=True) + "\n"
+    return f"{tabulate(rows, heads, tablefmt=form, colalign=align, disable_numparse=True)}\n"
 
 
 def _latex_cell(row: dict[Any, Any], column: Column) -> str:
