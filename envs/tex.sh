@@ -3,9 +3,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if command -v latexmk pdflatex bibtex >/dev/null 2>&1 && kpsewhich adjustbox.sty lmodern.sty algorithm2e.sty >/dev/null 2>&1; then
-    exit 0
-fi
+complete() {
+    for program in latexmk pdflatex bibtex kpsewhich; do
+        command -v "$program" || return
+    done
+    kpsewhich adjustbox.sty lmodern.sty algorithm2e.sty
+}
+complete >/dev/null 2>&1 && exit 0
 install() {
     echo "tex: installing $(tr '\n' ' ' < envs/apt.txt)(about 200 MB)" >&2
     "$@" apt-get update -qq
