@@ -35,9 +35,8 @@ def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def cifar100_folder() -> Path:
-    """Return a folder with CIFAR-100's official files; without one, skip."""
+def find_cifar100() -> Path | None:
+    """Return a folder with CIFAR-100's official files, unpacked where need be; None where it is not at hand."""
     folder = Path(os.environ.get("CROSSRES_CIFAR100", CIFAR100_CACHE)) / "cifar-100-python"
     if not folder.exists() and CIFAR100_UNPACK.exists():
         unpacked = CIFAR100_CACHE.with_name(f"cifar100.{os.getpid()}")
@@ -45,8 +44,15 @@ def cifar100_folder() -> Path:
         subprocess.run([sys.executable, str(CIFAR100_UNPACK), str(unpacked)], check=True, capture_output=True)
         if not CIFAR100_CACHE.exists():
             unpacked.rename(CIFAR100_CACHE)
-    if not folder.exists():
-        pytest.skip(f"no CIFAR-100 in {folder} (CROSSRES_CIFAR100 names another place), and no {CIFAR100_UNPACK}")
+    return folder if folder.exists() else None
+
+
+@pytest.fixture(scope="session")
+def cifar100_folder() -> Path:
+    """Return a folder with CIFAR-100's official files; without one, skip."""
+    folder = find_cifar100()
+    if folder is None:
+        pytest.skip(f"no CIFAR-100 in {CIFAR100_CACHE} (CROSSRES_CIFAR100 names another place), no {CIFAR100_UNPACK}")
     return folder
 
 

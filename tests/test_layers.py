@@ -93,7 +93,9 @@ def test_the_report_s_lock_is_a_part_of_the_full_one() -> None:
     assert light and all(light.values())
     for pin, hashes in light.items():
         assert full.get(pin) == hashes, f"{pin}: run `make lock`"
-    assert any(pin.startswith("pygments==") for pin in light)  # `snakemake --report` imports it, and does not ask for it
+    assert any(
+        pin.startswith("pygments==") for pin in light
+    )  # `snakemake --report` imports it, and does not ask for it
     heavy = ("torch", "timm", "nvidia", "cuda", "triton", "safetensors")
     assert not [pin for pin in light if pin.startswith(heavy)]
 
