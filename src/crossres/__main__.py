@@ -119,6 +119,26 @@ def _evaluate(args: argparse.Namespace) -> None:
     print(f"{spec.run} seed {spec.seed}: {record.best.top1_pct:.2f} % on {len(record.predictions or [])} test images")
 
 
+def _export(args: argparse.Namespace) -> None:
+    from crossres import paths
+    from crossres.choice import choose
+    from crossres.config import Config, chosen_suite
+    from crossres.device import choose as choose_device
+    from crossres.export import export
+
+    suite = chosen_suite(Config(suite=args.suite))
+    choose_device("cpu", args.threads)
+    results = args.results or paths.suite_dir(suite.suite)
+    choice = choose(suite, results, args.run, args.seed)
+    spec = choice.record.spec
+    named = args.run is not None or args.seed is not None
+    output = args.output or paths.export_dir(results, *((spec.run, spec.seed) if named else ()))
+    parity = export(choice, suite, args.data, output)
+    print(f"{output}: {spec.run} seed {spec.seed}, {choice.record.best.top1_pct:.2f} %. {choice.reason}")
+    differ = f"differs by at most {parity.max_abs_difference:.1e} from PyTorch"
+    print(f"model.onnx {differ}, {parity.top1_agreement_pct:.2f} % of {parity.images:,} predictions are the same")
+
+
 def _show_batch(args: argparse.Namespace) -> None:
     from crossres.preview import contact_sheet
     from crossres.records import read_spec, write_atomic
@@ -313,6 +333,17 @@ def _add_runs(verb: Verb) -> None:
     added = verb("evaluate", _evaluate, "evaluate a trained run and write its record")
     _computes(added)
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    added = verb("export", _export, "write the best student as safetensors, ONNX and a model card")
+    added.add_argument("suite", metavar="SUITE", help="a suite, or the path of a suite file")
+    added.add_argument("--run", metavar="NAME", help="this run instead of the best student")
+    added.add_argument("--seed", type=int, metavar="K", help="this seed instead of the best one")
+    added.add_argument(
+        "--results", type=Path, metavar="DIR", help="folder of the suite's results (default: results/SUITE)"
+    )
+    added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
+    added.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads")
+    added.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: export/ of the results)")
 
     added = verb("show-batch", _show_batch, "draw a training batch as the student and its teacher see it")
     added.add_argument("--spec", type=Path, required=True, metavar="FILE", help="resolved spec of the run")
