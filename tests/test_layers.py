@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path("src/crossres")
 LAYERS = {
     "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"}
-    | {"deployment", "sharing", "ship", "status", "targets", "document", "card", "choice"},
+    | {"deployment", "sharing", "ship", "status", "targets", "document", "card", "choice", "history", "watch"},
     "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
     | {"plan", "probe", "step", "teacher", "export"},
     "L2": {"summary", "facts", "latex", "render", "figures", "tables"}

@@ -170,6 +170,14 @@ def _status(args: argparse.Namespace) -> None:
     print(status.show(status.states(config, chosen_suite(config))))
 
 
+def _watch(args: argparse.Namespace) -> None:
+    from crossres.config import chosen_suite, file_config
+    from crossres.watch import watch
+
+    config = file_config(args.config, args.suite)
+    watch(config, chosen_suite(config), args.run, args.field, args.once, args.every, sys.stdout)
+
+
 def _document(args: argparse.Namespace) -> None:
     from crossres import document
 
@@ -358,6 +366,14 @@ def _add_records(verb: Verb) -> None:
     added = verb("status", _status, "say of every run of a suite how far it is")
     added.add_argument("suite", nargs="?", metavar="SUITE", help="a suite; that of the configuration when not given")
     added.add_argument("--config", type=Path, default=Path("config/config.yaml"), metavar="FILE", help="how it is run")
+
+    added = verb("watch", _watch, "draw the curves of a suite as they come, above its status")
+    added.add_argument("suite", nargs="?", metavar="SUITE", help="a suite; that of the configuration when not given")
+    added.add_argument("--config", type=Path, default=Path("config/config.yaml"), metavar="FILE", help="how it is run")
+    added.add_argument("--run", action="append", metavar="NAME", help="only this run; may be given several times")
+    added.add_argument("--field", default="test_accuracy_pct", metavar="NAME", help="such as test_loss or grad_norm")
+    added.add_argument("--every", type=float, default=3.0, metavar="SECONDS", help="between two pictures (default: 3)")
+    added.add_argument("--once", action="store_true", help="draw once and end, as it does where it is piped")
 
     added = verb("ship", _ship, "copy computed records into paper/records/, where nothing can compute them again")
     added.add_argument("suite", metavar="SUITE", help="a suite, or the path of a suite file")
