@@ -17,14 +17,14 @@ from safetensors.torch import load_file
 
 from crossres import choice, data, export, paths
 from crossres.__main__ import main
-from crossres.augment import normalise
+from crossres.augment import CIFAR100_NORMAL, NORMALS, Normal, normalise
 from crossres.evaluate import evaluate, load_network, pack_weights
 from crossres.models import build
 from crossres.records import Record, Training, read_record, write_json, write_record
 from crossres.schema import CrossresError
 from crossres.spec import Budget, Spec, Suite, load_suite
 from tests.project import copy_of_the_project, snakemake
-from tests.test_data import FAKE, write_folder
+from tests.test_data import FAKE, pass_for, write_folder
 from tests.test_workflow import job_counts
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def finish(spec: Spec, results: Path, root: Path) -> Record:
     with torch.no_grad():
         images = data.load(spec.dataset.model_copy(update={"validation_images": 0}), spec.view, root, CPU)
         for _ in range(8):
-            network(normalise(images.test.images[:32]))
+            network(normalise(images.test.images[:32], NORMALS[spec.dataset.name]))
         for parameter in list(network.parameters())[-2:]:
             parameter.mul_(30)
     content = pack_weights(network, spec, epoch=1)
@@ -131,7 +131,7 @@ def test_the_cards_lines_rebuild_one_of_our_own(exported: Path) -> None:
 def test_the_thesis_student_loads_into_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.models import efficientnet_v2_s
 
-    monkeypatch.setattr(data, "CIFAR100_MD5", {name: hashlib.md5(part).hexdigest() for name, part in FAKE.items()})
+    pass_for(monkeypatch, "cifar100", FAKE)
     root = tmp_path / "data"
     data.prepare("cifar100", root, str(write_folder(tmp_path / "source")))
     suite = load_suite(paths.suite_file("paper"))
@@ -148,7 +148,7 @@ def check_the_card(folder: Path, classes: int) -> None:
     pixels = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
     network = load_network(folder / "model.safetensors", CPU)[0].eval()
     with torch.no_grad():
-        expected = network(normalise(pixels))
+        expected = network(normalise(pixels, CIFAR100_NORMAL))
     assert expected.shape == (7, classes) and expected.std() > 0.1
     for rows in (slice(0, 7), slice(3, 4)):
         ran = run_the_card(folder, pixels[rows].float() / 255)
@@ -214,7 +214,7 @@ def test_a_difference_is_one_line_and_nothing_is_written(
     whole = export.to_onnx
 
     def off(model: export.Deployed, spec: Spec, notes: dict[str, str]) -> tuple[bytes, int]:
-        return whole(export.Deployed(model.network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), spec, notes)
+        return whole(export.Deployed(model.network, Normal((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))), spec, notes)
 
     monkeypatch.setattr(export, "to_onnx", off)
     words = ["export", "demo", "--results", str(finished.results), "--data", str(finished.root)]

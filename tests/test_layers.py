@@ -14,7 +14,7 @@ LAYERS = {
     "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"}
     | {"deployment", "sharing", "ship", "status", "targets", "document", "card", "choice", "history", "watch"},
     "L1": {"augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
-    | {"plan", "probe", "step", "teacher", "export"},
+    | {"plan", "probe", "step", "teacher", "export", "cifar"},
     "L2": {"summary", "facts", "latex", "render", "figures", "tables"}
     | {"statistics", "measures", "claims", "audit", "evidence"},
 }

@@ -299,9 +299,9 @@ def _add_inputs(verb: Verb) -> None:
     added.add_argument("--source", metavar="PATH", help="folder or archive with the logs; downloaded when not given")
 
     added = verb("data", _data, "fetch, adopt or generate a data set, and verify it")
-    added.add_argument("dataset", choices=("cifar100", "shapes"))
+    added.add_argument("dataset", choices=("cifar100", "cifar10", "shapes"))
     added.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
-    added.add_argument("--source", metavar="PATH", help="folder or archive to adopt CIFAR-100 from")
+    added.add_argument("--source", metavar="PATH", help="folder or archive to adopt CIFAR from")
 
     added = verb("weights", _weights, "fetch or adopt a model's ImageNet weights, and verify them")
     added.add_argument("model", metavar="LIBRARY/NAME")
