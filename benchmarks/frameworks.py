@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from crossres.augment import MEAN, STD, cutmix, mixup
+from crossres.augment import CIFAR100_NORMAL, cutmix, mixup
 from crossres.device import autocast
 
 
@@ -29,7 +29,7 @@ def pil_transform(size_px: int = 32) -> Any:
             transforms.RandomHorizontalFlip(),
             transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10),
             transforms.ToTensor(),
-            transforms.Normalize(MEAN, STD),
+            transforms.Normalize(*CIFAR100_NORMAL),
             transforms.RandomErasing(p=0.25, scale=(0.02, 0.2)),
         ]
     )
@@ -43,7 +43,7 @@ def tensor_transform(size_px: int = 32) -> Any:
             v2.RandomHorizontalFlip(),
             v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),
             v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(list(MEAN), list(STD)),
+            v2.Normalize(*map(list, CIFAR100_NORMAL)),
             v2.RandomErasing(p=0.25, scale=(0.02, 0.2)),
         ]
     )

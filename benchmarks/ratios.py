@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks import frameworks
 from benchmarks.measure import child_seconds, interleaved, peak_memory_mib
 from crossres import paths, plan, shapes
-from crossres.augment import MixedBatch, Stream, upsample
+from crossres.augment import CIFAR100_NORMAL, MixedBatch, Stream, upsample
 from crossres.losses import KD, Targets
 from crossres.models import build
 from crossres.sharing import TeacherLogits
@@ -46,7 +46,7 @@ class Setting(NamedTuple):
 
     def stream(self, augmentation: Augmentation = STRONG) -> Stream:
         images, labels = (part.to(self.device) for part in generated())
-        return Stream(augmentation, images, labels, seed=1, batch_size=self.batch_size)
+        return Stream(augmentation, images, labels, seed=1, batch_size=self.batch_size, normal=CIFAR100_NORMAL)
 
     def step(self, teacher: Callable[[Tensor], Tensor] | None, capture: bool = False) -> Step:
         optimisation = Optimisation(epochs=200)

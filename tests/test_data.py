@@ -17,11 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
-from crossres import acquire, shapes
+from crossres import acquire, cifar, data, paths, shapes
 from crossres.acquire import prepare
+from crossres.augment import NORMALS, Stream
 from crossres.data import Images, load
 from crossres.schema import CrossresError
-from crossres.spec import DATASETS, Dataset, View
+from crossres.spec import DATASETS, Dataset, View, load_suite
+from tests import cifar10
 
 CPU = torch.device("cpu")
 SHAPES_PIXELS = {
@@ -44,7 +46,9 @@ def files_in(folder: Path) -> set[str]:
 
 def test_generated_set_is_the_same_every_time_and_everywhere(shapes_root: Path) -> None:
     content = shapes.files()
-    assert content == {name: (shapes_root / "shapes" / acquire.FOLDER / name).read_bytes() for name in acquire.FILES}
+    assert content == {
+        name: (shapes_root / "shapes" / "cifar-100-python" / name).read_bytes() for name in acquire.CIFAR100.files
+    }
     for name, expected in SHAPES_PIXELS.items():
         document = pickle.loads(content[name])
         pixels_and_labels = document["data"].tobytes() + bytes(document["fine_labels"])
@@ -88,7 +92,7 @@ def test_generated_files_load_as_torchvision_loads_cifar100(shapes_root: Path) -
 
 
 def test_preparing_again_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = {name: pickle.dumps({"name": name}) for name in acquire.FILES}
+    content = {name: pickle.dumps({"name": name}) for name in acquire.CIFAR100.files}
     monkeypatch.setattr(shapes, "files", lambda: content)
     manifest = prepare("shapes", tmp_path, None).read_bytes()
     assert prepare("shapes", tmp_path, None).read_bytes() == manifest
@@ -111,11 +115,16 @@ FAKE = {
 }
 
 
+def pass_for(monkeypatch: pytest.MonkeyPatch, name: str, files: dict[str, bytes], **changed: str) -> None:
+    """Let other files pass for the official ones of a data set."""
+    md5 = {file: hashlib.md5(content).hexdigest() for file, content in files.items()}
+    monkeypatch.setitem(cifar.OFFICIAL, name, cifar.OFFICIAL[name]._replace(md5=md5, **changed))
+
+
 @pytest.fixture
 def official(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let three small files pass for the official ones."""
-    md5 = {name: hashlib.md5(content).hexdigest() for name, content in FAKE.items()}
-    monkeypatch.setattr(acquire, "CIFAR100_MD5", md5)
+    pass_for(monkeypatch, "cifar100", FAKE)
 
 
 def write_folder(folder: Path, **changed: bytes) -> Path:
@@ -254,7 +263,7 @@ def test_a_download_that_fails_says_what_to_do(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.usefixtures("official")
 def test_a_download_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = write_archive(tmp_path / "served.tar.gz").read_bytes()
-    monkeypatch.setattr(acquire, "ARCHIVE_MD5", hashlib.md5(content).hexdigest())
+    pass_for(monkeypatch, "cifar100", FAKE, archive_md5=hashlib.md5(content).hexdigest())
     monkeypatch.setattr("urllib.request.urlopen", lambda *args, **options: Answer(content[:-1]))
     with pytest.raises(
         CrossresError, match=r"wrong or cut short, by its MD5; kept as .*cifar-100-python\.tar\.rejected"
@@ -398,3 +407,100 @@ def test_an_empty_validation_split_has_any_view(shapes_root: Path) -> None:
 def test_a_native_view_of_another_size_is_refused(shapes_root: Path) -> None:
     with pytest.raises(CrossresError, match=r"resolution_px 64: the images are 32 px; use kind: resized"):
         loaded(shapes_root, Dataset(name="shapes"), View(resolution_px=64))
+
+
+# ---------------------------------------------------------------------------------------------------------- CIFAR-10
+
+
+@pytest.fixture
+def small_cifar10(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Small files of the same format, which pass for the official ones."""
+    files = cifar10.files()
+    pass_for(monkeypatch, "cifar10", files)
+    return files
+
+
+def test_the_official_digests_are_those_that_torchvision_checks() -> None:
+    from torchvision import datasets
+
+    for name, known in (("cifar10", datasets.CIFAR10), ("cifar100", datasets.CIFAR100)):
+        official = cifar.OFFICIAL[name]
+        assert (official.address, official.archive_md5, official.folder) == (
+            known.url,
+            known.tgz_md5,
+            known.base_folder,
+        )
+        expected = {str(file): str(md5) for file, md5 in (*known.train_list, *known.test_list)}
+        assert official.md5 == {**expected, known.meta["filename"]: known.meta["md5"]}
+        layout = acquire.LAYOUTS[name]
+        assert set(layout.files) == set(official.md5)
+        assert (layout.meta, layout.names, layout.folder) == (
+            *(known.meta[key] for key in ("filename", "key")),
+            official.folder,
+        )
+
+
+def test_cifar10_is_read_as_torchvision_reads_it(
+    small_cifar10: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import CIFAR10
+
+    root = tmp_path / "data"
+    source = cifar10.write(tmp_path / "source/cifar-10-batches-py", small_cifar10).parent
+    assert prepare("cifar10", root, str(source)) == root / "cifar10" / "manifest.json"
+    images = loaded(root, Dataset(name="cifar10"))
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    for split, train in ((images.train, True), (images.test, False)):
+        theirs = CIFAR10(str(source), train=train)
+        assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), theirs.data)
+        assert split.labels.tolist() == theirs.targets
+    assert data.class_names(Dataset(name="cifar10"), root) == cifar10.NAMES
+    assert images.train.labels.bincount().tolist() == [50] * 10
+
+
+def test_a_subset_of_cifar10_comes_from_all_its_batches(small_cifar10: dict[str, bytes], tmp_path: Path) -> None:
+    prepare("cifar10", tmp_path / "data", str(cifar10.write(tmp_path / "source", small_cifar10)))
+    whole = loaded(tmp_path / "data", Dataset(name="cifar10"))
+    images = loaded(tmp_path / "data", Dataset(name="cifar10", train_images=450, validation_images=100, test_images=50))
+    assert (len(images.train.labels), len(images.validation.labels), len(images.test.labels)) == (350, 100, 50)
+    places = positions(torch.cat([images.train.images, images.validation.images]), whole.train.images)
+    assert sorted(places) == sorted(first_of_each_class(whole.train.labels.tolist(), 450))
+    assert {place // 100 for place in places} == {0, 1, 2, 3, 4}
+    assert images.digest == whole.digest
+
+
+def test_a_wrong_batch_of_cifar10_is_named(small_cifar10: dict[str, bytes], tmp_path: Path) -> None:
+    source = cifar10.write(tmp_path / "source", {**small_cifar10, "data_batch_3": b"wrong"})
+    with pytest.raises(CrossresError, match=r"'data_batch_3' is not CIFAR-10's \(wrong or cut short, by its MD5\)"):
+        prepare("cifar10", tmp_path / "data", str(source))
+    with pytest.raises(CrossresError, match="no such folder or archive; `cifar10` in the config names where"):
+        prepare("cifar10", tmp_path / "data", str(tmp_path / "nowhere"))
+    archive = write_archive(tmp_path / "cifar.tar.gz")
+    with pytest.raises(CrossresError, match=r"cifar\.tar\.gz: 'data_batch_3' could not be copied from it"):
+        prepare("cifar10", tmp_path / "data", str(archive))
+
+
+def test_each_set_is_normalised_with_its_own_figures() -> None:
+    assert NORMALS["cifar10"] != NORMALS["cifar100"] == NORMALS["shapes"]
+    assert set(NORMALS) == set(acquire.LAYOUTS) == set(DATASETS)
+    spec = load_suite(paths.suite_file("demo")).resolve("teacher_32", 1)
+    other = spec.model_copy(update={"dataset": Dataset(name="cifar10")})
+    pixels = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(64)
+    one, two = (Stream.of(each, pixels, labels).batch(1, 0).images for each in (spec, other))
+    (mean, std), (mean10, std10) = (torch.tensor(NORMALS[name])[..., None, None] for name in ("shapes", "cifar10"))
+    torch.testing.assert_close(one * std + mean, two * std10 + mean10)
+
+
+def test_the_figures_of_the_real_cifar10(tmp_path: Path) -> None:
+    folder = os.environ.get("CROSSRES_CIFAR10")
+    if folder is None:
+        pytest.skip("CROSSRES_CIFAR10 names no folder or archive with CIFAR-10: its figures were not recomputed")
+    prepare("cifar10", tmp_path, folder)
+    images = loaded(tmp_path, Dataset(name="cifar10"))
+    assert images.train.labels.bincount().tolist() == [5_000] * 10
+    assert images.test.labels.bincount().tolist() == [1_000] * 10
+    pixels = images.train.images.permute(1, 0, 2, 3).flatten(1).double() / 255
+    for found, expected in zip((pixels.mean(1), pixels.std(1)), NORMALS["cifar10"], strict=True):
+        assert found.tolist() == pytest.approx(list(expected), abs=1e-4)

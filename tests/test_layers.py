@@ -12,9 +12,9 @@ import pytest
 PACKAGE = Path("src/crossres")
 LAYERS = {
     "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"}
-    | {"deployment", "sharing", "ship", "status", "targets", "document"},
+    | {"deployment", "sharing", "ship", "status", "targets", "document", "card", "choice", "history", "watch"},
     "L1": {"acquire", "augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
-    | {"plan", "probe", "step", "teacher"},
+    | {"plan", "probe", "step", "teacher", "export", "cifar"},
     "L2": {"summary", "facts", "latex", "render", "figures", "tables"}
     | {"statistics", "measures", "claims", "audit", "evidence", "pages", "readme"},
 }
@@ -73,7 +73,7 @@ def test_only_the_verbs_that_compute_need_torch() -> None:
             names = {alias.name for inner in imported for alias in inner.names if inner.module == "crossres"}
             names |= {inner.module.split(".")[1] for inner in imported if (inner.module or "").startswith("crossres.")}
             heavy |= {node.name} if any(layer_of(name) == "L1" for name in names) else set()
-    assert heavy == {"_data", "_weights", "_train", "_logits", "_plan", "_evaluate", "_show_batch"}
+    assert heavy == {"_data", "_weights", "_train", "_logits", "_plan", "_evaluate", "_export", "_show_batch"}
 
 
 def pinned(lock: Path) -> dict[str, set[str]]:

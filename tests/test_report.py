@@ -316,6 +316,21 @@ def test_stale_records_are_flagged(demo: Suite, tmp_path: Path) -> None:
     assert "Older training code" not in source_of(demo, records_of(demo), tmp_path)
 
 
+@pytest.mark.parametrize("name", ["cifar100", "cifar10", "shapes"])
+def test_the_data_set_is_named(name: str, demo: Suite, tmp_path: Path) -> None:
+    suite = changed(demo, dataset=demo.dataset.model_copy(update={"name": name}))
+    text = prose(source_of(suite, records_of(suite), tmp_path))
+    sentence = {
+        "cifar100": r"The data are CIFAR-100 \citep{krizhevsky2009learning}: 50,000 training and 10,000 test images",
+        "cifar10": r"The data are CIFAR-10 \citep{krizhevsky2009learning}: 50,000 training and 10,000 test images",
+        "shapes": r"The data are a generated set of shapes, in the file format of CIFAR-100",
+    }
+    assert sentence[name] in text
+    assert f"of {demo.dataset.model_copy(update={'name': name}).classes} classes" in text
+    policy = "with the policy found for CIFAR-10"
+    assert f"{policy}, normalisation" in text if name == "cifar10" else f"{policy} (torchvision" in text
+
+
 def test_data_sets_are_as_large_as_the_report_says(demo: Suite) -> None:
     whole = DATASETS["shapes"]
     assert (len(shapes.CLASSES), shapes.TRAIN_IMAGES, shapes.TEST_IMAGES) == whole[1:]

@@ -113,7 +113,7 @@ def test_mini_selects_on_held_out_images_and_pairs_its_controls() -> None:
         ({"runs": {"kd": {"optimisation": {"warmup_epochs": 4}}}}, r"warmup_epochs 4 must be below epochs 4"),
         ({"runs": {"kd": {"view": {"kind": "upsampled"}}}}, r"'upsampled' is a teacher_view"),
         ({"runs": {"kd": {"teacher_view": {"resolution_px": 64}}}}, r"the same view, or kind: upsampled"),
-        ({"dataset": {"name": "cifar10"}}, r"dataset\.name"),
+        ({"dataset": {"name": "cifar20"}}, r"dataset\.name"),
         (
             {"factors": {"size": {"title": "Size", "levels": {"big": "bigg"}}}},
             r"factors\.size\.levels\.big: no run 'bigg'; did you mean 'big'",

@@ -26,7 +26,7 @@ from torchvision.ops import StochasticDepth
 
 from crossres import evaluate, models, paths, records, train
 from crossres import step as step_module
-from crossres.augment import MixedBatch
+from crossres.augment import CIFAR100_NORMAL, MixedBatch, Normal
 from crossres.losses import DKD, KD, CrossEntropy, Targets
 from crossres.progress import Progress
 from crossres.records import Epoch, Standing, Training, read_record
@@ -236,9 +236,9 @@ def noisy(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     return noisy_build
 
 
-def accuracy_by_chance(network: nn.Module, split: Any) -> tuple[float, float]:
+def accuracy_by_chance(network: nn.Module, split: Any, normal: Normal) -> tuple[float, float]:
     """Score a network with a number that depends on every bit of its logits, so that any epoch may be the best."""
-    logits = evaluate.predict(network, split.images)
+    logits = evaluate.predict(network, split.images, normal)
     bits = logits.numpy().view(np.uint32).sum(dtype=np.uint64)
     return float(bits % 10_007) / 10_007 * 100, functional.cross_entropy(logits, split.labels).item()
 
@@ -853,7 +853,7 @@ def scripted(test: list[float], validation: list[float] | None = None) -> Callab
     """Return what stands for the scores of one epoch after another; the validation split is the smaller one."""
     scores = {"test": iter(test), "validation": iter(validation or [])}
 
-    def score(network: nn.Module, split: Any) -> tuple[float, float]:
+    def score(network: nn.Module, split: Any, normal: Normal) -> tuple[float, float]:
         return next(scores["validation" if len(split.labels) == 20 else "test"]), 1.0
 
     return score
@@ -906,8 +906,8 @@ def test_the_last_epoch_is_selected_and_waited_for(bench: Bench, monkeypatch: py
 
 def test_the_score_counts_every_image(bench: Bench) -> None:
     trainer = bench.trainer(spec_of(dataset={"test_images": 503}))
-    accuracy, loss = train._score(trainer.network, trainer.images.test)
-    logits = evaluate.predict(trainer.network, trainer.images.test.images).double().numpy()
+    accuracy, loss = train._score(trainer.network, trainer.images.test, CIFAR100_NORMAL)
+    logits = evaluate.predict(trainer.network, trainer.images.test.images, CIFAR100_NORMAL).double().numpy()
     labels = trainer.images.test.labels.numpy()
     assert accuracy == 100 * np.mean(logits.argmax(1) == labels)
     log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))

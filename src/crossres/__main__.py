@@ -119,6 +119,26 @@ def _evaluate(args: argparse.Namespace) -> None:
     print(f"{spec.run} seed {spec.seed}: {record.best.top1_pct:.2f} % on {len(record.predictions or [])} test images")
 
 
+def _export(args: argparse.Namespace) -> None:
+    from crossres import paths
+    from crossres.choice import choose
+    from crossres.config import Config, chosen_suite
+    from crossres.device import choose as choose_device
+    from crossres.export import export
+
+    suite = chosen_suite(Config(suite=args.suite))
+    choose_device("cpu", args.threads)
+    results = args.results or paths.suite_dir(suite.suite)
+    choice = choose(suite, results, args.run, args.seed)
+    spec = choice.record.spec
+    named = args.run is not None or args.seed is not None
+    output = args.output or paths.export_dir(results, *((spec.run, spec.seed) if named else ()))
+    parity = export(choice, suite, args.data, output)
+    print(f"{output}: {spec.run} seed {spec.seed}, {choice.record.best.top1_pct:.2f} %. {choice.reason}")
+    differ = f"differs by at most {parity.max_abs_difference:.1e} from PyTorch"
+    print(f"model.onnx {differ}, {parity.top1_agreement_pct:.2f} % of {parity.images:,} predictions are the same")
+
+
 def _show_batch(args: argparse.Namespace) -> None:
     from crossres.preview import contact_sheet
     from crossres.records import read_spec, write_atomic
@@ -148,6 +168,14 @@ def _status(args: argparse.Namespace) -> None:
 
     config = file_config(args.config, args.suite)
     print(status.show(status.states(config, chosen_suite(config))))
+
+
+def _watch(args: argparse.Namespace) -> None:
+    from crossres.config import chosen_suite, file_config
+    from crossres.watch import watch
+
+    config = file_config(args.config, args.suite)
+    watch(config, chosen_suite(config), args.run, args.field, args.once, args.every, sys.stdout)
 
 
 def _document(args: argparse.Namespace) -> None:
@@ -299,9 +327,9 @@ def _add_inputs(verb: Verb) -> None:
     added.add_argument("--source", metavar="PATH", help="folder or archive with the logs; downloaded when not given")
 
     added = verb("data", _data, "fetch, adopt or generate a data set, and verify it")
-    added.add_argument("dataset", choices=("cifar100", "shapes"))
+    added.add_argument("dataset", choices=("cifar100", "cifar10", "shapes"))
     added.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
-    added.add_argument("--source", metavar="PATH", help="folder or archive to adopt CIFAR-100 from")
+    added.add_argument("--source", metavar="PATH", help="folder or archive to adopt CIFAR from")
 
     added = verb("weights", _weights, "fetch or adopt a model's ImageNet weights, and verify them")
     added.add_argument("model", metavar="LIBRARY/NAME")
@@ -342,6 +370,17 @@ def _add_runs(verb: Verb) -> None:
     _computes(added)
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 
+    added = verb("export", _export, "write the best student as safetensors, ONNX and a model card")
+    added.add_argument("suite", metavar="SUITE", help="a suite, or the path of a suite file")
+    added.add_argument("--run", metavar="NAME", help="this run instead of the best student")
+    added.add_argument("--seed", type=int, metavar="K", help="this seed instead of the best one")
+    added.add_argument(
+        "--results", type=Path, metavar="DIR", help="folder of the suite's results (default: results/SUITE)"
+    )
+    added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
+    added.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads")
+    added.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: export/ of the results)")
+
     added = verb("show-batch", _show_batch, "draw a training batch as the student and its teacher see it")
     added.add_argument("--spec", type=Path, required=True, metavar="FILE", help="resolved spec of the run")
     added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
@@ -355,6 +394,14 @@ def _add_records(verb: Verb) -> None:
     added = verb("status", _status, "say of every run of a suite how far it is")
     added.add_argument("suite", nargs="?", metavar="SUITE", help="a suite; that of the configuration when not given")
     added.add_argument("--config", type=Path, default=Path("config/config.yaml"), metavar="FILE", help="how it is run")
+
+    added = verb("watch", _watch, "draw the curves of a suite as they come, above its status")
+    added.add_argument("suite", nargs="?", metavar="SUITE", help="a suite; that of the configuration when not given")
+    added.add_argument("--config", type=Path, default=Path("config/config.yaml"), metavar="FILE", help="how it is run")
+    added.add_argument("--run", action="append", metavar="NAME", help="only this run; may be given several times")
+    added.add_argument("--field", default="test_accuracy_pct", metavar="NAME", help="such as test_loss or grad_norm")
+    added.add_argument("--every", type=float, default=3.0, metavar="SECONDS", help="between two pictures (default: 3)")
+    added.add_argument("--once", action="store_true", help="draw once and end, as it does where it is piped")
 
     added = verb("ship", _ship, "copy computed records into paper/records/, where nothing can compute them again")
     added.add_argument("suite", metavar="SUITE", help="a suite, or the path of a suite file")

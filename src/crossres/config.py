@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import field_validator
 
 from crossres.paths import SUITES, run_dir, shipped_record, suite_dir, suite_file
 from crossres.schema import Count, CrossresError, Strict, nearest
@@ -25,6 +28,8 @@ class Config(Strict):
     """Folder of the data sets."""
     cifar100: Path | None = None
     """Folder or archive to adopt CIFAR-100 from."""
+    cifar10: Path | None = None
+    """Folder or archive to adopt CIFAR-10 from."""
     weights_dir: Path | None = None
     """Folder to adopt ImageNet weights from."""
     teacher_logits: TeacherLogits = "auto"
@@ -40,6 +45,12 @@ class Config(Strict):
     """The image that jobs run in with `--use-singularity`: a file or an address."""
     budget: Budget | None = None
     """A cut of the suite, to try it out."""
+
+    @field_validator("suite", "data_dir", "cifar100", "cifar10", "weights_dir", "container", mode="before")
+    @classmethod
+    def _at_home(cls, path: Any) -> Any:
+        """Let `~` be the home directory, as in a shell."""
+        return os.path.expanduser(path) if isinstance(path, str) else path
 
 
 def read_config(document: Mapping[str, Any]) -> Config:

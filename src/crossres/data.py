@@ -1,7 +1,7 @@
 """Data sets: verified, split, and resident on the device as uint8.  Layer L1.
 
-`crossres.acquire` lays each set down in CIFAR-100's format, beside a manifest of digests; nothing is unpickled before
-its digest is checked.
+`crossres.acquire` lays each set down as CIFAR's pickles, beside a manifest of digests; nothing is unpickled before its
+digest is checked.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossres.acquire import FOLDER
+from crossres.acquire import LAYOUTS
 from crossres.augment import resize
 from crossres.paths import data_dir, data_manifest
 from crossres.records import read_json
@@ -60,22 +61,25 @@ def load(dataset: Dataset, view: View, root: Path, device: torch.device) -> Imag
         CrossresError: When a file is missing or differs from the manifest.
     """
     manifest = read_json(data_manifest(root, dataset.name))
-    folder = data_dir(root, dataset.name) / FOLDER
-    train = _split(_verified(folder / "train", manifest["sha256"]["train"]), dataset.train_images)
-    test = _split(_verified(folder / "test", manifest["sha256"]["test"]), dataset.test_images)
+    layout = LAYOUTS[dataset.name]
+    folder = data_dir(root, dataset.name) / layout.folder
+    train = _subset(_read(folder, layout.train, layout, manifest["sha256"]), dataset.train_images)
+    test = _subset(_read(folder, layout.test, layout, manifest["sha256"]), dataset.test_images)
     held_out = _first_of_each_class(train.labels, dataset.validation_images)
     kept = np.setdiff1d(np.arange(len(train.labels)), held_out)
     validation = Split(train.images[held_out], train.labels[held_out])
     train = Split(train.images[kept], train.labels[kept])
-    digest = hashlib.sha256(repr(sorted(manifest["sha256"].items())).encode()).hexdigest()
+    files = hashlib.sha256(repr(sorted(manifest["sha256"].items())).encode()).hexdigest()
     train, validation, test = (_resident(split, view, device) for split in (train, validation, test))
-    return Images(train, validation, test, digest)
+    return Images(train, validation, test, files)
 
 
 def class_names(dataset: Dataset, root: Path) -> list[str]:
     """Return the name of each class of a prepared data set, in the order of their numbers."""
     manifest = read_json(data_manifest(root, dataset.name))
-    return _verified(data_dir(root, dataset.name) / FOLDER / "meta", manifest["sha256"]["meta"])["fine_label_names"]
+    layout = LAYOUTS[dataset.name]
+    meta = data_dir(root, dataset.name) / layout.folder / layout.meta
+    return _verified(meta, manifest["sha256"][layout.meta])[layout.names]
 
 
 def _resident(split: Split, view: View, device: torch.device) -> Split:
@@ -87,13 +91,18 @@ def _resident(split: Split, view: View, device: torch.device) -> Split:
     return Split(images.to(device), split.labels.to(device))
 
 
-def _split(document: dict[str, Any], count: int | None) -> Split:
-    images = torch.from_numpy(np.asarray(document["data"]).reshape(-1, 3, 32, 32))
-    labels = torch.tensor(document["fine_labels"], dtype=torch.int64)
-    if count is None or count == len(labels):
-        return Split(images, labels)
-    chosen = _first_of_each_class(labels, count)
-    return Split(images[chosen], labels[chosen])
+def _read(folder: Path, files: Iterable[str], layout: Layout, sha256: Mapping[str, str]) -> Split:
+    documents = [_verified(folder / file, sha256[file]) for file in files]
+    pixels = np.concatenate([np.asarray(document["data"]) for document in documents])
+    labels = [label for document in documents for label in document[layout.labels]]
+    return Split(torch.from_numpy(pixels.reshape(-1, 3, 32, 32)), torch.tensor(labels, dtype=torch.int64))
+
+
+def _subset(split: Split, count: int | None) -> Split:
+    if count is None or count == len(split.labels):
+        return split
+    chosen = _first_of_each_class(split.labels, count)
+    return Split(split.images[chosen], split.labels[chosen])
 
 
 def _first_of_each_class(labels: Tensor, count: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from crossres.augment import normalise
+from crossres.augment import NORMALS, Normal, normalise
 from crossres.data import Images, Split, load
 from crossres.models import build
 from crossres.records import Calibrated, Evaluation, Record, Training, pack_bits
@@ -26,19 +26,22 @@ CALIBRATION_BINS = 15
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor) -> Tensor:
+def predict(network: nn.Module, images: Tensor, normal: Normal) -> Tensor:
     """Return the logits of every image, in float32 and in evaluation mode.
 
     Args:
         network: The network; its mode is restored afterwards.
         images: uint8 `[M, 3, S, S]`, on the network's device.
+        normal: What they are normalised with.
 
     Returns:
         float32 `[M, C]`.
     """
     was_training = network.training
     network.eval()
-    batches = (normalise(part).contiguous(memory_format=torch.channels_last) for part in images.split(BATCH_SIZE))
+    batches = (
+        normalise(part, normal).contiguous(memory_format=torch.channels_last) for part in images.split(BATCH_SIZE)
+    )
     logits = [network(batch).float() for batch in batches]
     network.train(was_training)
     return torch.cat(logits)
@@ -176,7 +179,7 @@ def evaluate(spec: Spec, run_dir: Path, training: Training, data_root: Path, dev
         last=last,
         predictions=predictions.tolist(),
         correct=pack_bits((predictions == images.test.labels).tolist()),
-        calibrated=_calibrated(network, logits, images),
+        calibrated=_calibrated(network, logits, images, NORMALS[spec.dataset.name]),
         cost=training.cost,
         provenance=training.provenance,
     )
@@ -202,11 +205,11 @@ def best_temperature(logits: Tensor, labels: Tensor) -> float:
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
 
 
-def _calibrated(network: nn.Module, logits: Tensor, images: Images) -> Calibrated | None:
+def _calibrated(network: nn.Module, logits: Tensor, images: Images, normal: Normal) -> Calibrated | None:
     """Scale the test logits by the temperature that the validation images ask for, where there are any."""
     if not len(images.validation.labels):
         return None
-    temperature = best_temperature(predict(network, images.validation.images), images.validation.labels)
+    temperature = best_temperature(predict(network, images.validation.images, normal), images.validation.labels)
     scaled = measure(logits.double() / temperature, images.test.labels, epoch=1).model_dump()
     return Calibrated(temperature=temperature, **{name: scaled[name] for name in ("nll", "ece", "brier")})
 
@@ -216,5 +219,5 @@ def _evaluate_file(path: Path, spec: Spec, test: Split, device: torch.device) ->
     network, own_spec, epoch = load_network(path, device)
     if own_spec != spec:
         raise CrossresError(f"{path}: of another spec than {path.parent}/spec.json; train the run again")
-    logits = predict(network, test.images)
+    logits = predict(network, test.images, NORMALS[spec.dataset.name])
     return network, logits, measure(logits, test.labels, epoch)

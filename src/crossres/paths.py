@@ -43,6 +43,11 @@ def record_file(results: Path, run: str, seed: int | str) -> Path:
     return run_dir(results, run, seed) / "record.json"
 
 
+def export_dir(results: Path, run: str | None = None, seed: int | None = None) -> Path:
+    """The folder of what is handed on: the best student, or a run and seed of one's choice."""
+    return results / "export" if run is None else results / "export" / f"{run}-seed{seed}"
+
+
 def logits_dir(teacher_dir: Path, key: str) -> Path:
     """The folder of a teacher's stored pass over one stream."""
     return teacher_dir / "logits" / key

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from crossres.augment import MEAN, STD, MixedBatch, Stream, upsample
+from crossres.augment import NORMALS, MixedBatch, Normal, Stream, upsample
 from crossres.data import class_names, load
 from crossres.schema import CrossresError
 from crossres.spec import Spec, View
@@ -38,7 +38,7 @@ def contact_sheet(spec: Spec, data_root: Path, epoch: int, step: int, images: in
         CrossresError: When the epoch has no such step.
     """
     train = load(spec.dataset, spec.view, data_root, torch.device("cpu")).train
-    stream = Stream(spec.augmentation, *train, spec.seed_of_batches, spec.optimisation.batch_size)
+    stream = Stream.of(spec, *train)
     if not 1 <= step <= stream.steps_per_epoch:
         raise CrossresError(f"--step {step}: an epoch of run {spec.run} has the steps 1 to {stream.steps_per_epoch}")
     batch = stream.batch(epoch, step - 1)
@@ -66,7 +66,7 @@ def _draw(
         left = index % COLUMNS * cell_width + MARGIN_PX
         top = index // COLUMNS * cell_height + 2 * LINE_PX
         for place, (_, view) in enumerate(views):
-            sheet.paste(_picture(view[index]), (left + place * (TILE_PX + MARGIN_PX), top))
+            sheet.paste(_picture(view[index], NORMALS[spec.dataset.name]), (left + place * (TILE_PX + MARGIN_PX), top))
         for line, text in enumerate(_labels(batch, index, names)):
             draw.text((left, top + TILE_PX + line * LINE_PX), text, "black", font)
     return sheet
@@ -78,8 +78,9 @@ def _labels(batch: MixedBatch, index: int, names: list[str]) -> list[str]:
     return [a] if lam == 1 else [f"{lam:.3f} {a}", f"{1 - lam:.3f} {b}"]
 
 
-def _picture(image: Tensor) -> Image.Image:
+def _picture(image: Tensor, normal: Normal) -> Image.Image:
     """Undo the normalisation of `[3, S, S]` and enlarge it, every pixel visible."""
-    pixels = image * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    mean, std = (torch.tensor(values)[:, None, None] for values in normal)
+    pixels = image * std + mean
     array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return Image.fromarray(array).resize((TILE_PX, TILE_PX), Image.Resampling.NEAREST)

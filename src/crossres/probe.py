@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crossres.augment import MixedBatch, draw_mixing, mix, normalise
+from crossres.augment import NORMALS, MixedBatch, draw_mixing, mix, normalise
 from crossres.data import Split
 from crossres.losses import Targets, cross_entropy, decoupled_divergences
 from crossres.records import Probed
@@ -68,7 +68,8 @@ def _mixed(spec: Spec, train: Split, changes: dict[str, float]) -> tuple[MixedBa
     """Return the probe's images in one form, and which image is mixed into each."""
     augmentation = spec.augmentation.model_copy(update={"mix_prob": 1.0, **changes})
     count = min(spec.probe_images, len(train.labels))
-    images, labels, size_px = normalise(train.images[:count]), train.labels[:count], train.images.shape[-1]
+    images = normalise(train.images[:count], NORMALS[spec.dataset.name])
+    labels, size_px = train.labels[:count], train.images.shape[-1]
     groups, partners = [], []
     for number, start in enumerate(range(0, count, GROUP_IMAGES)):
         part = slice(start, min(start + GROUP_IMAGES, count))

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from crossres.losses import Objective
 from crossres.schema import Count, CrossresError, NonNegative, Positive, Probability, Strict, nearest
 
-DatasetName = Literal["cifar100", "shapes"]
+DatasetName = Literal["cifar100", "cifar10", "shapes"]
 
 
 class DatasetFacts(NamedTuple):
@@ -31,6 +31,7 @@ class DatasetFacts(NamedTuple):
 
 DATASETS: dict[DatasetName, DatasetFacts] = {
     "cifar100": DatasetFacts("CIFAR-100", classes=100, train_images=50_000, test_images=10_000),
+    "cifar10": DatasetFacts("CIFAR-10", classes=10, train_images=50_000, test_images=10_000),
     "shapes": DatasetFacts("a generated set of shapes", classes=20, train_images=4_000, test_images=1_000),
 }
 
@@ -39,7 +40,7 @@ class Dataset(Strict):
     """The images of a run."""
 
     name: DatasetName
-    """Which set: the official CIFAR-100, or the generated one in the same format."""
+    """Which set: the official CIFAR-100 or CIFAR-10, or the generated one."""
     train_images: Count | None = None
     """Training images, class by class in file order; all when absent."""
     test_images: Count | None = None

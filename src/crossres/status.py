@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,7 +13,8 @@ from tabulate import tabulate
 
 from crossres import paths, provenance
 from crossres.config import Config, is_computed, results_dir
-from crossres.records import Standing, read_json, read_record
+from crossres.history import newest_state
+from crossres.records import Standing, read_record
 from crossres.schema import CrossresError
 from crossres.ship import stale
 from crossres.spec import Spec, Suite
@@ -90,20 +92,10 @@ def _recorded(kind: Kind, path: Path, spec: Spec, sources: str) -> State:
 
 def _newest(folder: Path, spec: Spec) -> tuple[tuple[Standing, float] | None, bool]:
     """Return the newest standing of this very spec with its age in seconds, and whether there is any state at all."""
-    found: list[tuple[float, Standing]] = []
-    every = sorted(folder.glob("state/*"))
-    for state in every:
-        path = state / paths.STANDING
-        try:
-            standing, written = Standing.parse(read_json(path), str(path)), path.stat().st_mtime
-        except (CrossresError, FileNotFoundError):  # of an older version, or removed this moment
-            continue
-        if standing.spec_sha256 == spec.digest():
-            found.append((written, standing))
-    if not found:
-        return None, bool(every)
-    written, newest = max(found, key=lambda pair: pair[0])
-    return (newest, max(0.0, time.time() - written)), True
+    newest = newest_state(folder, spec)
+    if newest is None:
+        return None, any(folder.glob("state/*"))
+    return (newest.standing, max(0.0, time.time() - newest.written)), True
 
 
 def _is_held(lock: Path) -> bool:
@@ -118,10 +110,16 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def show(found: list[State]) -> str:
-    """Return the states as a table for the terminal, and a count of each kind."""
+def show(found: list[State], marks: Mapping[str, str] | None = None) -> str:
+    """Return the states as a table for the terminal, and a count of each kind.
+
+    Args:
+        found: The states.
+        marks: What stands before a run's rows, by its name; nothing when None.
+    """
     rows = [
         {
+            "": (marks or {}).get(state.run, ""),
             "run": state.run,
             "seed": state.seed,
             "state": state.kind,

@@ -9,6 +9,8 @@ from crossres import catalog, paths
 from crossres.schema import CrossresError, nearest
 from crossres.spec import Suite
 
+EXPORT = paths.export_dir(Path()).name
+
 
 def check_targets(words: Iterable[str], suite: Suite, results: Path, rules: Collection[str]) -> None:
     """Check the targets among the words of Snakemake's command line: rules and paths under `results/`.
@@ -40,10 +42,10 @@ def _check_path(target: Path, suite: Suite, results: Path) -> None:
     if target.exists():
         return
     folder, *rest = target.relative_to(results).parts
-    if not rest:  # a file of the whole suite, or a report that Snakemake is to write
+    if not rest or folder == EXPORT:  # a file of the whole suite, or a report that Snakemake is to write
         return
-    if folder not in (*catalog.KINDS, *suite.runs):
-        raise CrossresError(f"{target}: no run '{folder}'{nearest(folder, (*suite.runs, *catalog.KINDS))}")
+    if folder not in (*catalog.KINDS, EXPORT, *suite.runs):
+        raise CrossresError(f"{target}: no run '{folder}'{nearest(folder, (*suite.runs, *catalog.KINDS, EXPORT))}")
     if folder in catalog.KINDS:
         _check_product(target, suite, folder)
     elif rest[0].removeprefix("seed") not in map(str, suite.seeds_of(folder)):

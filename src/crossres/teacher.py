@@ -159,7 +159,7 @@ def store_pass(
         CrossresError: When there is no room for it, or a logit is not finite.
     """
     images = load(spec.dataset, spec.view, data_root, device)
-    stream = Stream(spec.augmentation, *images.train, spec.seed_of_batches, spec.optimisation.batch_size)
+    stream = Stream.of(spec, *images.train)
     teacher = Teacher(spec, path, device)
     precision = spec.optimisation.precision if device.type == "cuda" else "fp32"
     done = describe(spec, teacher, images.digest, stream.steps_per_epoch, precision)

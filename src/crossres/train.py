@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from crossres import provenance
-from crossres.augment import Stream
+from crossres.augment import NORMALS, Normal, Stream
 from crossres.data import Images, Split, load
 from crossres.evaluate import pack_weights, predict
 from crossres.models import build, gmacs, parameter_count
@@ -104,7 +104,7 @@ class Trainer:
         self.spec, self.run_dir, self.device = spec, run_dir, device
         self.precision = spec.optimisation.precision if device.type == "cuda" else "fp32"
         self.images: Images = load(spec.dataset, spec.view, data_root, device)
-        self.stream = Stream(spec.augmentation, *self.images.train, spec.seed_of_batches, spec.optimisation.batch_size)
+        self.stream = Stream.of(spec, *self.images.train)
         self.network = build(spec.model, spec.dataset.classes, spec.seed, weights)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         self.teacher = Teacher(spec, teacher, device) if spec.teacher else None
@@ -198,8 +198,9 @@ class Trainer:
         if tally.grad_norm is None and not tally.overflow:
             raise CrossresError(f"{where}: every step was skipped as not finite; nothing was learned")
         means = dict(tally.means)
-        accuracy, loss = _score(self.network, self.images.test)
-        validation = _score(self.network, self.images.validation)[0] if len(self.images.validation.labels) else None
+        normal, held_out = NORMALS[self.spec.dataset.name], self.images.validation
+        accuracy, loss = _score(self.network, self.images.test, normal)
+        validation = _score(self.network, held_out, normal)[0] if len(held_out.labels) else None
         entry = {
             "epoch": epoch,
             "learning_rate": rate,
@@ -318,9 +319,9 @@ def discard_state(run_dir: Path, training: Training) -> None:
         (run_dir / "state").rmdir()
 
 
-def _score(network: nn.Module, split: Split) -> tuple[float, float]:
+def _score(network: nn.Module, split: Split, normal: Normal) -> tuple[float, float]:
     """Return accuracy in percent and mean cross entropy over every image of a split."""
-    logits = predict(network, split.images)
+    logits = predict(network, split.images, normal)
     correct = int((logits.argmax(1) == split.labels).sum())
     return 100 * correct / len(split.labels), nn.functional.cross_entropy(logits, split.labels).item()
 

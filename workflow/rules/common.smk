@@ -13,6 +13,7 @@ from crossres.provenance import commit
 from crossres.records import read_record
 from crossres.schema import CrossresError, canonical_json
 from crossres.sharing import pass_key, passes, stored_passes
+from crossres.spec import DATASETS
 from crossres.targets import check_targets
 
 # SystemExit, since a WorkflowError would bury the one line under the places it passed.
@@ -54,7 +55,7 @@ shell.prefix(
 def apptainer_arguments():
     """What Snakemake is to tell Apptainer, besides what the profile or the command line says."""
     folders = [Path(workflow.basedir), Path(SUITE_FILE).parent, Path(RESULTS), CONFIG.data_dir]
-    sources = [CONFIG.cifar100, CONFIG.weights_dir]
+    sources = [CONFIG.cifar100, CONFIG.cifar10, CONFIG.weights_dir]
     gpu = CONFIG.device != "cpu" and device.cuda_devices() > 0
     given = workflow.deployment_settings.apptainer_args
     words = shlex.join(deployment.arguments(folders + sources, gpu))
@@ -135,6 +136,12 @@ def train_inputs(wildcards):
     if spec.model.pretrained:
         inputs["weights"] = ancient(f"{DATA}/weights/{spec.model.name}.pth")
     return inputs
+
+
+def adopted(wildcards):
+    """The flag that names where to adopt a data set from, where the configuration says so."""
+    source = getattr(CONFIG, wildcards.dataset, None)
+    return f"--source {shlex.quote(str(source))}" if source else ""
 
 
 def given(flag):

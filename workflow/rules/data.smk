@@ -10,12 +10,12 @@ rule data:
     log:
         f"{DATA}/{{dataset}}/data.log",
     wildcard_constraints:
-        dataset="cifar100|shapes",
+        dataset="|".join(DATASETS),
     conda:
         ENVIRONMENT
     params:
         root=subpath(output[0], ancestor=2),
-        source=f"--source {shlex.quote(str(CONFIG.cifar100))}" if CONFIG.cifar100 else "",
+        source=adopted,
     shell:
         "python -m crossres data {wildcards.dataset} --root {params.root:q} {params.source} 2>&1 | tee {log:q}"
 

@@ -98,3 +98,29 @@ rule evaluate:
     shell:
         "python -m crossres evaluate --spec {input.spec:q} --data {params.data:q}"
         " --threads {threads} --output {output:q} 2>&1 | tee {log:q}"
+
+
+# The best student, to hand on. Its weights are those that its record names by digest.
+rule export:
+    input:
+        records=all_records(),
+        data=ancient(f"{DATA}/{SUITE.dataset.name}/manifest.json"),
+        template="paper/model_card.md.j2",
+        modules=[f"{SOURCES}/{name}.py" for name in ("card", "choice", "export")],
+    output:
+        expand(
+            f"{RESULTS}/export/{{name}}",
+            name=["README.md", "config.json", "model.onnx", "model.safetensors", "record.json"],
+        ),
+    log:
+        f"{RESULTS}/export/export.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    params:
+        suite=SUITE_FILE,
+        results=subpath(output[0], ancestor=2),
+        data=subpath(input.data, ancestor=2),
+    shell:
+        "python -m crossres export {params.suite:q} --results {params.results:q} --data {params.data:q}"
+        " --threads {threads} 2>&1 | tee {log:q}"
