@@ -9,7 +9,7 @@ published verify: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 # Configuration for Snakemake: make paper CONFIG="device=cpu"
 CONFIG ?=
 
-.PHONY: help demo published paper verify test test-container lint format bench image clean lock setup light
+.PHONY: help demo published paper verify test test-container test-slurm lint format bench image clean lock setup light
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,6 +35,11 @@ test: setup lint  ## lint, unit tests, dry runs, the published build and the dem
 test-container: setup  ## build the image from nothing, or take it from ~/.cache/crossres, and run the workflow in it
 	@envs/tex.sh
 	@python -m pytest -m container --capture=no
+
+# Not of `make test`, since it installs and starts system daemons, as root.
+test-slurm: setup  ## run the workflow on a real Slurm of one node, which is started and stopped (as root)
+	@tests/slurm.sh
+	@python -m pytest -m slurm --verbose tests/test_slurm.py
 
 lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
 	@ruff check . && ruff format --check --quiet .
