@@ -146,7 +146,7 @@ def test_cancelled_preempted_and_timed_out_jobs_go_on(slurm: Slurm, tmp_path: Pa
     assert record["cost"]["resumptions"] >= 3
     assert log.startswith("kd_32 seed 1: resumed after epoch"), log  # Snakemake keeps the last attempt's log alone
     through_snakemake = [job for job in slurm.jobs(folder) if job["Comment"].startswith("rule_")]
-    assert all("gres/gpu=1" in job["TRES"] for job in through_snakemake)
+    assert {job["TresPerJob"] for job in through_snakemake} == {"gres:gpu:1"}
     assert outcome(folder, SMALL_RECORDS) == outcome(whole, SMALL_RECORDS)
     assert not processes_in(folder)
 
