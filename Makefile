@@ -16,7 +16,7 @@ CONFIG ?=
 # Where `make report` puts it: the folder of the suite's results.
 REPORT = results/$(basename $(notdir $(SUITE)))$(if $(findstring budget,$(CONFIG)),-truncated)/report.html
 
-.PHONY: help demo published paper verify report readme test test-container test-report lint format bench image clean lock setup light
+.PHONY: help demo published paper verify report readme test test-container test-report test-slurm lint format bench image clean lock setup light
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -54,6 +54,11 @@ test-container: setup  ## build the image from nothing, or take it from ~/.cache
 test-report: setup  ## look at the HTML report of `published` with Chromium, without a network
 	@envs/browser.sh
 	@CROSSRES_SCREENSHOTS=results/screenshots python -m pytest -m browser
+
+# Not of `make test`, since it installs and starts system daemons, as root.
+test-slurm: setup  ## run the workflow on a real Slurm of one node, which is started and stopped (as root)
+	@tests/slurm.sh
+	@python -m pytest -m slurm --verbose tests/test_slurm.py
 
 lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
 	@ruff check . && ruff format --check --quiet .

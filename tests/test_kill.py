@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.project import copy_of_the_project
+from tests.project import copy_of_the_project, outcome
 
 pytestmark = pytest.mark.workflow
 KILLS = 24
@@ -135,20 +135,6 @@ def settle(process: subprocess.Popen[str], folder: Path) -> None:
     assert "Traceback" not in said, said
 
 
-def result(folder: Path) -> dict[str, Any]:
-    """Everything of the two runs that must not depend on when they were interrupted."""
-    found: dict[str, Any] = {}
-    for path in RECORDS:
-        record = json.loads((folder / path).read_text())
-        cost = record.pop("cost")
-        found[path] = {**record, "parameters": cost["parameters"]}
-        found[f"epochs timed in {path}"] = len(cost["epoch_s"])
-        for name in ("weights", "last"):
-            weights = (folder / path).with_name(f"{name}.safetensors")
-            found[str(weights.relative_to(folder))] = weights.read_bytes()
-    return found
-
-
 def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
     whole, killed = project(tmp_path / "whole"), project(tmp_path / "killed")
     uninterrupted = start(whole, "--", *RECORDS)
@@ -171,6 +157,6 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
 
     resumed = [json.loads((killed / path).read_text())["cost"]["resumptions"] for path in RECORDS]
     print(f"{len(kills)} kills, {resumed} resumptions")
-    assert result(killed) == result(whole)
+    assert outcome(killed, RECORDS) == outcome(whole, RECORDS)
     assert len(kills) >= 20, f"the runs ended after {len(kills)} kills: make them longer"
     assert not list(killed.glob("results/small/*/seed1/state"))

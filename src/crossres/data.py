@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossres.acquire import LAYOUTS
+from crossres.acquire import LAYOUTS, Layout
 from crossres.augment import resize
 from crossres.paths import data_dir, data_manifest
 from crossres.records import read_json

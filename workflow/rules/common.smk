@@ -155,13 +155,20 @@ def products(kind, *suffixes):
     return [f"{RESULTS}/{kind}/{name}{suffix}" for name in names for suffix in suffixes]
 
 
+def on_cluster():
+    """Whether jobs run on other machines, of whose GPUs this one's tell nothing. Known once Snakemake has its executor."""
+    return workflow.non_local_exec or workflow.remote_exec
+
+
 def uses_gpu():
-    return CONFIG.device == "cuda" or (CONFIG.device == "auto" and device.cuda_devices() > 0)
+    if CONFIG.device != "auto":
+        return CONFIG.device == "cuda"
+    return SUITE.device == "cuda" or (not on_cluster() and device.cuda_devices() > 0)
 
 
 def gpu_share_pct():
-    """What one job takes of a GPU; the profile's limit is 100."""
-    return 100 // CONFIG.runs_per_gpu if uses_gpu() else 0
+    """What one job takes of this machine's GPU; the profile's limit is 100. A cluster shares out its own."""
+    return 100 // CONFIG.runs_per_gpu if uses_gpu() and not on_cluster() else 0
 
 
 def announce(jobs):
@@ -189,7 +196,7 @@ def verify_targets():
 def preflight(jobs):
     """Stop before any job where something that the jobs need is missing."""
     training = [job for job in jobs if job.rule.name == "train"]
-    if training and SUITE.device == "cuda" and CONFIG.device != "cpu" and not device.cuda_devices():
+    if training and SUITE.device == "cuda" and CONFIG.device != "cpu" and not (on_cluster() or device.cuda_devices()):
         sys.exit(
             f"crossres: suite {SUITE.suite} trains {len(training)} runs and needs a CUDA device, and none is visible"
             f"{gpu_hours()}; instead: --config suite=demo (minutes on a CPU), --config suite=published (no training), "

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Get Slurm and munge where they are missing. Who starts Slurm's daemons has to be root, so nothing else is tried.
+set -euo pipefail
+
+if [ "$(id -u)" != 0 ]; then
+    echo "slurm: make test-slurm starts Slurm's daemons, which only root can; run: sudo make test-slurm" >&2
+    exit 1
+fi
+if command -v munged slurmctld slurmd srun >/dev/null 2>&1; then
+    exit 0
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "slurm: install Slurm (slurmctld, slurmd, its commands) and munge, then start again" >&2
+    exit 1
+fi
+echo "slurm: installing slurm-wlm and munge" >&2
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null
