@@ -52,15 +52,15 @@ def generate(count: int, stream: int) -> tuple[NDArray[np.uint8], NDArray[np.int
     def uniform(low: float, high: float, *trailing: int) -> Array:
         return draw.uniform(low, high, (count, *trailing))
 
-    along, across = _posed_grid(uniform(-5, 5, 1, 1), uniform(-5, 5, 1, 1), uniform(-0.3, 0.3, 1, 1))
+    along, across = _posed_grid(uniform(-4, 4, 1, 1), uniform(-4, 4, 1, 1), uniform(-0.1, 0.1, 1, 1))
     distance = _signed_distance(shape, along, across, radius=uniform(8, 13, 1, 1))
-    wave = 2 * np.pi / uniform(2.6, 3.4, 1, 1)
+    wave = 2 * np.pi / uniform(2.8, 3.6, 1, 1)
     columns, rows = np.sin(wave * along + uniform(0, 6.28, 1, 1)), np.sin(wave * across + uniform(0, 6.28, 1, 1))
     stripes = _texture(texture, columns, rows)
     inside = 1 / (1 + np.exp(np.clip(distance / 0.5, -20, 20)))[..., None]
-    ink = uniform(0.25, 1, 1, 1, 3) + (stripes * uniform(0.18, 0.4, 1, 1))[..., None]
+    ink = uniform(0.25, 1, 1, 1, 3) + (stripes * uniform(0.35, 0.55, 1, 1))[..., None]
     paper = uniform(0, 0.75, 1, 1, 3) + _smooth(uniform(-0.25, 0.25, 5, 5, 3))
-    noise = draw.normal(0, 0.06, (count, SIDE_PX, SIDE_PX, 3))
+    noise = draw.normal(0, 0.03, (count, SIDE_PX, SIDE_PX, 3))
     images = paper * (1 - inside) + ink * inside + noise
     return (np.clip(images, 0, 1) * 255).astype(np.uint8), labels
 
