@@ -37,7 +37,7 @@ def rules_of_the_cluster() -> set[str]:
 
 def test_slurm_s_profile_names_each_rule_that_is_not_local_and_no_other() -> None:
     given = profile("slurm")["set-resources"]
-    assert set(given) == rules_of_the_cluster() == {"train", "teacher_logits", "evaluate"}
+    assert set(given) == rules_of_the_cluster() == {"train", "teacher_logits", "evaluate", "export"}
     assert all({"mem_mb", "runtime"} <= set(resources) for resources in given.values())
 
 
