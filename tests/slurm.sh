@@ -6,9 +6,12 @@ if [ "$(id -u)" != 0 ]; then
     echo "slurm: make test-slurm starts Slurm's daemons, which only root can; run: sudo make test-slurm" >&2
     exit 1
 fi
-if command -v munged slurmctld slurmd srun >/dev/null 2>&1; then
-    exit 0
-fi
+complete() {
+    for program in munged slurmctld slurmd srun; do
+        command -v "$program" || return
+    done
+}
+complete >/dev/null && exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "slurm: install Slurm (slurmctld, slurmd, its commands) and munge, then start again" >&2
     exit 1
