@@ -28,7 +28,7 @@ NOT_COVERED = "container: not covered here: a GPU (--nv), docker itself, a base 
 LITERAL = ("--cores", "1", "--use-singularity")
 PYTHON = "/opt/crossres/bin/python"
 RULES = "".join(path.read_text() for path in sorted(Path("workflow/rules").glob("*.smk")))
-# `weights` is of use with ImageNet's weights alone, `claims` by hand.
+# `weights` is of use with ImageNet's weights alone; `claims` and `export` are asked for by hand.
 VERBS = set(re.findall(r"-m crossres (\w+)", RULES)) - {"weights", "claims", "export"}
 BUDGET = {"epochs": 1, "train_images": 256, "test_images": 200}
 RESULTS = "results/demo-truncated"
