@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,12 @@ def cifar100_folder() -> Path:
     if folder is None:
         pytest.skip(f"no CIFAR-100 in {CIFAR100_CACHE} (CROSSRES_CIFAR100 names another place), no {CIFAR100_UNPACK}")
     return folder
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what the tests start: a job that a script sends to the background inherits that it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -62,7 +62,6 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
         stderr=pipe,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
     )
 
 
