@@ -87,10 +87,10 @@ lock: setup  ## resolve envs/*.in into the lock files, and write out what the im
 	@sed -i "s/sha256 .*/sha256 $$(sha256sum < envs/requirements.lock | cut -c 1-64)/" envs/environment.post-deploy.sh
 	@envs/sbom.sh
 
-setup:
+setup:  ## .venv, with everything
 	@PYTHON=$(PYTHON) envs/setup.sh .venv requirements.lock
 
-light:
+light:  ## .venv-report, with what builds the report and no torch; nothing where .venv is there
 	@PYTHON=$(PYTHON) envs/setup.sh $(LIGHT) $(if $(filter .venv,$(LIGHT)),requirements,report).lock
 
 # Without TeX everything but the PDF is built, and the last line says what is missing.

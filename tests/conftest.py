@@ -58,7 +58,7 @@ def cifar100_folder() -> Path:
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach what the tests start: a job that a script sends to the background inherits that it is ignored."""
+    """Let Ctrl-C reach what the tests start: what a script sends to the background ignores it, by inheritance."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

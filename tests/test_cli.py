@@ -44,3 +44,14 @@ def test_a_mistake_is_one_line_and_exit_1(
     shown = capsys.readouterr().err
     assert message in shown
     assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "package"), [(["plan", "--suite", "demo"], "torch"), (["watch", "published"], "plotext")]
+)
+def test_a_package_that_is_missing_is_named(words: list[str], package: str) -> None:
+    """As in the lighter environment that only builds the report."""
+    code = f"import sys; sys.modules[{package!r}] = None; from crossres.__main__ import main; sys.exit(main({words}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines() == [f"crossres: {words[0]} needs {package}, which .venv has: make setup"]
+    assert done.returncode == 1

@@ -481,7 +481,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def verb(name: str, function: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=text, description=text)
-        added.set_defaults(function=function)
+        added.set_defaults(function=function, verb=name)
         return added
 
     _add_inputs(verb)
@@ -499,6 +499,11 @@ def main(words: Sequence[str] | None = None) -> int:
         args.function(args)
     except CrossresError as error:
         print(f"crossres: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "crossres":
+            raise
+        print(f"crossres: {args.verb} needs {error.name}, which .venv has: make setup", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("crossres: interrupted; run the same command again to go on from the last epoch", file=sys.stderr)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple, TextIO
 
 from crossres import paths
@@ -81,7 +80,6 @@ def watch(
     for name in runs or ():
         suite.run(name)
     chosen = runs or suite.runs
-    _plotext()
     if once or not out.isatty():
         size = shutil.get_terminal_size((100, 30))
         found, text = _look(config, suite, chosen, field, View(size.columns, None, out.isatty() and _may_colour()))
@@ -170,7 +168,8 @@ def _mark(number: int, colour: bool) -> str:
 
 
 def _plot(drawn: Sequence[Curve], names: list[str], field: str, view: View) -> str:
-    plotext = _plotext()
+    import plotext
+
     plotext.terminal.limit(False, False)
     figure = plotext.figure
     figure.clear()
@@ -189,14 +188,6 @@ def _plot(drawn: Sequence[Curve], names: list[str], field: str, view: View) -> s
     ruler.ticks(sorted({1 + round(step * (max(2, last) - 1) / TICKS) for step in range(TICKS + 1)}))
     text: str = figure.build().string(not view.colour)
     return "\n".join(line.rstrip() for line in text.rstrip("\n").splitlines())
-
-
-def _plotext() -> ModuleType:
-    try:
-        import plotext
-    except ImportError:
-        raise CrossresError("watch needs plotext, which .venv has: make setup") from None
-    return plotext
 
 
 def _may_colour() -> bool:

@@ -97,7 +97,9 @@ def load(name: str, summary: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Column, 
     """Build a table by name and return it with the columns to print: those that hold anything."""
     try:
         module = importlib.import_module(f"{__name__}.{name}")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
         raise CrossresError(f"there is no table '{name}': {Path(__file__).parent / name}.py does not exist") from None
     frame = module.build(summary)
     return frame, tuple(column for column in module.COLUMNS if frame[column.key].notna().any())
