@@ -22,7 +22,7 @@ REPORT = results/$(basename $(notdir $(SUITE)))$(if $(findstring budget,$(CONFIG
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' $(MAKEFILE_LIST) | column -t -s '|'
 
-demo: setup  ## the whole workflow on generated images: minutes on two CPU cores
+demo: setup  ## the whole workflow on generated images: three minutes on two CPU cores
 	@$(call build,demo)
 
 published: light  ## the thesis's own figures: every table, figure and the PDF, without training
