@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from crossres import paths
+from crossres.__main__ import main
 from crossres.preview import contact_sheet
+from crossres.records import write_json
 from crossres.schema import CrossresError
 from crossres.spec import Spec, load_suite
 
@@ -25,6 +27,14 @@ def test_any_batch_can_be_replayed(spec: Spec, shapes_root: Path) -> None:
     assert contact_sheet(spec, shapes_root, epoch=3, step=5, images=6) == first
     assert contact_sheet(spec, shapes_root, epoch=3, step=6, images=6) != first
     assert Image.open(io.BytesIO(first)).format == "PNG"
+
+
+def test_it_lies_beside_the_spec(spec: Spec, shapes_root: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "spec.json", spec.model_dump(mode="json"))
+    words = ["--spec", str(tmp_path / "spec.json"), "--data", str(shapes_root), "--epoch", "3", "--step", "5"]
+    assert main(["show-batch", *words, "--images", "6"]) == 0
+    written = tmp_path / "batch_epoch3_step5.png"
+    assert written.read_bytes() == contact_sheet(spec, shapes_root, epoch=3, step=5, images=6)
 
 
 def test_a_student_is_shown_beside_its_teacher(spec: Spec, shapes_root: Path) -> None:

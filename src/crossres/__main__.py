@@ -144,8 +144,9 @@ def _show_batch(args: argparse.Namespace) -> None:
     from crossres.records import read_spec, write_atomic
 
     sheet = contact_sheet(read_spec(args.spec), args.data, args.epoch, args.step, args.images)
-    write_atomic(args.output, sheet)
-    print(args.output)
+    output = args.output or args.spec.with_name(f"batch_epoch{args.epoch}_step{args.step}.png")
+    write_atomic(output, sheet)
+    print(output)
 
 
 def _schema(args: argparse.Namespace) -> None:
@@ -387,7 +388,7 @@ def _add_runs(verb: Verb) -> None:
     added.add_argument("--epoch", type=int, default=1, metavar="N", help="epoch, from 1")
     added.add_argument("--step", type=int, default=1, metavar="N", help="step in the epoch, from 1")
     added.add_argument("--images", type=int, default=16, metavar="N", help="how many images to draw")
-    added.add_argument("--output", type=Path, default=Path("batch.png"), metavar="FILE")
+    added.add_argument("--output", type=Path, metavar="FILE", help="beside the spec when not given")
 
 
 def _add_records(verb: Verb) -> None:
