@@ -256,6 +256,7 @@ def test_the_status_is_that_of_the_configuration(tmp_path: Path) -> None:
         (["results/demo/kd_32/seed3/record.json"], "no 'seed3' of kd_32; known: seed1, seed2"),
         (["results/demo/figures/fig3_accuracy.pdf"], "no figure 'fig3_accuracy'; did you mean 'fig3_accuracy_all'"),
         (["results/published/report.pdf"], "not of suite demo; add --config suite=published"),
+        (["--", "results/dmo/report.pdf"], "results of this suite and budget are under results/demo/"),
         (["--", "figurs"], "no rule 'figurs'; did you mean 'figures'"),
     ],
 )

@@ -27,18 +27,20 @@ def check_targets(words: Iterable[str], suite: Suite, results: Path, rules: Coll
     only_targets = False
     for word in words:
         if word.startswith(f"{paths.RESULTS}/"):
-            _check_path(Path(word), suite, results)
+            _check_path(Path(word), suite, results, only_targets)
         elif only_targets and "/" not in word and not Path(word).exists() and word not in rules:
             raise CrossresError(f"no rule '{word}'{nearest(word, rules)}")
         only_targets = only_targets or word == "--"
 
 
-def _check_path(target: Path, suite: Suite, results: Path) -> None:
+def _check_path(target: Path, suite: Suite, results: Path, surely: bool) -> None:
     if not target.is_relative_to(results):
         other = target.relative_to(paths.RESULTS).parts[0]
         if other != suite.suite and paths.suite_file(other).is_file():
             raise CrossresError(f"{target}: not of suite {suite.suite}; add --config suite={other}")
-        return  # an option's value, or a suite of the user's own
+        if surely:  # otherwise it may be an option's value
+            raise CrossresError(f"{target}: the results of this suite and budget are under {results}/")
+        return
     if target.exists():
         return
     folder, *rest = target.relative_to(results).parts

@@ -198,8 +198,8 @@ def preflight(jobs):
     training = [job for job in jobs if job.rule.name == "train"]
     if training and SUITE.device == "cuda" and CONFIG.device != "cpu" and not (on_cluster() or device.cuda_devices()):
         sys.exit(
-            f"crossres: suite {SUITE.suite} trains {len(training)} runs and needs a CUDA device, and none is visible"
-            f"{gpu_hours()}; instead: --config suite=demo (minutes on a CPU), --config suite=published (no training), "
+            f"crossres: suite {SUITE.suite}: training {len(training)} of {len(JOBS)} runs needs a CUDA device, "
+            f"and none is visible{gpu_hours()}; instead: --config suite=demo (minutes on a CPU), --config suite=published (no training), "
             "or --config device=cpu with a budget (see the README)"
         )
 
