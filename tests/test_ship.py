@@ -230,6 +230,20 @@ def test_every_state_is_told(demo: Suite, folder: Path) -> None:
     assert "1 running" in text and "0:00:" in text and "3/8" in text and "41.50 %" in text
 
 
+def test_a_rerun_is_told_before_the_record_that_it_replaces(demo: Suite, folder: Path) -> None:
+    config, run_dir = Config(suite="demo"), paths.run_dir(paths.suite_dir("demo"), "kd_32", 1)
+    record = paths.record_file(paths.suite_dir("demo"), "kd_32", 1)
+    write_record(record, made(demo, "kd_32", 1, sources_sha256="yesterday's"))
+    assert named(states(config, demo), "kd_32", 1).kind == "stale"
+    leave_state(demo, "kd_32", 1)
+    assert named(states(config, demo), "kd_32", 1).kind == "resumable"
+    write_json(run_dir / "training.json", {})
+    os.utime(record, (0, 0))
+    assert named(states(config, demo), "kd_32", 1).kind == "trained"
+    write_record(record, made(demo, "kd_32", 1))
+    assert named(states(config, demo), "kd_32", 1).kind == "done"
+
+
 def test_shipped_and_missing_records_are_told(demo: Suite, folder: Path) -> None:
     config = Config(suite="demo", records="shipped")
     assert {state.kind for state in states(config, demo)} == {"missing"}

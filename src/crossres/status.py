@@ -55,7 +55,7 @@ def states(config: Config, suite: Suite) -> list[State]:
 
 
 def _computed(spec: Spec, folder: Path, sources: str) -> State:
-    """What is at work comes first, then what is finished, then what is left of an earlier process."""
+    """What is at work comes first, then what is finished, then what an earlier process left, then a stale record."""
     standing, resumable = _newest(folder, spec)
     if _is_held(folder / paths.LOCK):
         if standing is None:
@@ -64,9 +64,11 @@ def _computed(spec: Spec, folder: Path, sources: str) -> State:
         left_s = max(0.0, (progress.epochs - progress.epoch) * progress.epoch_s - age_s)
         figures = (progress.epoch, progress.epochs, progress.best_accuracy_pct)
         return State(spec.run, spec.seed, "running", *figures, left_s)
-    if (folder / "record.json").is_file():
-        return _recorded("done", folder / "record.json", spec, sources)
-    if (folder / "training.json").is_file():
+    record, training = folder / "record.json", folder / "training.json"
+    recorded = _recorded("done", record, spec, sources) if record.is_file() else None
+    if recorded is not None and recorded.kind == "done":
+        return recorded
+    if training.is_file() and (recorded is None or record.stat().st_mtime < training.stat().st_mtime):
         return State(spec.run, spec.seed, "trained", note="to be evaluated")
     if standing is not None:
         progress, _ = standing
@@ -74,6 +76,8 @@ def _computed(spec: Spec, folder: Path, sources: str) -> State:
         return State(
             spec.run, spec.seed, "resumable", progress.epoch, progress.epochs, progress.best_accuracy_pct, left_s
         )
+    if recorded is not None:
+        return recorded
     note = "" if not resumable else "there is a state of another spec, which is not taken up"
     return State(spec.run, spec.seed, "not started", 0, spec.optimisation.epochs, note=note)
 
