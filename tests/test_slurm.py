@@ -69,13 +69,15 @@ def asked_for(job: dict[str, str]) -> tuple[str, int, int]:
 
 def test_demo_ends_with_the_same_records_as_locally(slurm: Slurm, tmp_path: Path) -> None:
     local, cluster = demo(tmp_path / "local"), demo(tmp_path / "cluster")
-    targets = ("--config", "suite=demo", "device=cpu", "--", "results/demo/summary.csv")
+    targets = ("--config", "suite=demo", "device=cpu", "--", "results/demo/summary.csv", "export")
     done = snakemake(cluster, *PROFILE, *targets)
     assert done.returncode == 0, done.stderr
     jobs = [asked_for(job) for job in slurm.jobs(cluster)]
     done = snakemake(local, "--cores", "2", *targets)
     assert done.returncode == 0, done.stderr
     assert outcome(cluster, DEMO_RECORDS) == outcome(local, DEMO_RECORDS)
+    exported = [(folder / "results/demo/export/model.onnx").read_bytes() for folder in (cluster, local)]
+    assert exported[0] == exported[1]
 
     wanted = yaml.safe_load((cluster / "profiles/slurm/config.yaml").read_text())["set-resources"]
     assert {rule: {"mem_mb": memory, "runtime": minutes} for rule, memory, minutes in jobs} == wanted
