@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from crossres import __version__
+from crossres.arguments import DEVICES, check_place, count, device, seconds
 from crossres.schema import CrossresError
 
 
@@ -182,7 +184,7 @@ def _watch(args: argparse.Namespace) -> None:
 def _document(args: argparse.Namespace) -> None:
     from crossres import document
 
-    for path in document.write(args.output_dir):
+    for path in document.write(args.output_dir or Path("config")):
         print(path)
 
 
@@ -311,8 +313,8 @@ def _computes(added: argparse.ArgumentParser) -> None:
     added.add_argument("--spec", type=Path, required=True, metavar="FILE", help="resolved spec of the run")
     added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
     default = os.environ.get("CROSSRES_DEVICE", "auto")
-    added.add_argument("--device", default=default, choices=("auto", "cuda", "cpu"), help="where to compute")
-    added.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads; they change trained bits")
+    added.add_argument("--device", default=default, type=device, choices=DEVICES, help="where to compute")
+    added.add_argument("--threads", type=count, default=1, metavar="N", help="CPU threads; they change trained bits")
 
 
 def _reads_records(added: argparse.ArgumentParser) -> None:
@@ -355,7 +357,7 @@ def _add_runs(verb: Verb) -> None:
     added = verb("logits", _logits, "store a teacher's logits for every batch of a student's stream")
     _computes(added)
     added.add_argument("--teacher", type=Path, required=True, metavar="FILE", help="weights of the teacher")
-    added.add_argument("--epochs", type=int, required=True, metavar="N", help="epochs of the stream to store")
+    added.add_argument("--epochs", type=count, required=True, metavar="N", help="epochs of the stream to store")
     added.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the stored logits")
 
     added = verb("plan", _plan, "say what a suite takes before it is run: hours, memory, disk, and what runs share")
@@ -364,7 +366,7 @@ def _add_runs(verb: Verb) -> None:
     added.add_argument("--budget", metavar="YAML", help="a cut of the suite, as in the config")
     added.add_argument("--teacher-logits", default="auto", choices=("auto", "live", "stored"))
     default = os.environ.get("CROSSRES_DEVICE", "auto")
-    added.add_argument("--device", default=default, choices=("auto", "cuda", "cpu"), help="device to estimate for")
+    added.add_argument("--device", default=default, type=device, choices=DEVICES, help="device to estimate for")
     added.add_argument("--output", type=Path, metavar="FILE", help="also write the plan as JSON")
 
     added = verb("evaluate", _evaluate, "evaluate a trained run and write its record")
@@ -379,15 +381,15 @@ def _add_runs(verb: Verb) -> None:
         "--results", type=Path, metavar="DIR", help="folder of the suite's results (default: results/SUITE)"
     )
     added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
-    added.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads")
+    added.add_argument("--threads", type=count, default=1, metavar="N", help="CPU threads")
     added.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: export/ of the results)")
 
     added = verb("show-batch", _show_batch, "draw a training batch as the student and its teacher see it")
     added.add_argument("--spec", type=Path, required=True, metavar="FILE", help="resolved spec of the run")
     added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
-    added.add_argument("--epoch", type=int, default=1, metavar="N", help="epoch, from 1")
-    added.add_argument("--step", type=int, default=1, metavar="N", help="step in the epoch, from 1")
-    added.add_argument("--images", type=int, default=16, metavar="N", help="how many images to draw")
+    added.add_argument("--epoch", type=count, default=1, metavar="N", help="epoch, from 1")
+    added.add_argument("--step", type=count, default=1, metavar="N", help="step in the epoch, from 1")
+    added.add_argument("--images", type=count, default=16, metavar="N", help="how many images to draw")
     added.add_argument("--output", type=Path, metavar="FILE", help="beside the spec when not given")
 
 
@@ -401,7 +403,7 @@ def _add_records(verb: Verb) -> None:
     added.add_argument("--config", type=Path, default=Path("config/config.yaml"), metavar="FILE", help="how it is run")
     added.add_argument("--run", action="append", metavar="NAME", help="only this run; may be given several times")
     added.add_argument("--field", default="test_accuracy_pct", metavar="NAME", help="such as test_loss or grad_norm")
-    added.add_argument("--every", type=float, default=3.0, metavar="SECONDS", help="between two pictures (default: 3)")
+    added.add_argument("--every", type=seconds, default=3.0, metavar="SECONDS", help="between pictures (default: 3)")
     added.add_argument("--once", action="store_true", help="draw once and end, as it does where it is piped")
 
     added = verb("ship", _ship, "copy computed records into paper/records/, where nothing can compute them again")
@@ -413,7 +415,7 @@ def _add_records(verb: Verb) -> None:
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 
     added = verb("document", _document, "write the reference of every key, and the JSON Schemas that editors read")
-    added.add_argument("--output-dir", type=Path, default=Path("config"), metavar="DIR")
+    added.add_argument("--output-dir", type=Path, metavar="DIR", help="where to write (default: config)")
 
 
 def _add_report(verb: Verb) -> None:
@@ -497,19 +499,30 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status. A mistake the user can mend is one line on standard error."""
     args = _parser().parse_args(words)
     try:
+        check_place(args)
         args.function(args)
+        sys.stdout.flush()  # here, where it can still be told that the reader is gone
     except CrossresError as error:
-        print(f"crossres: {error}", file=sys.stderr)
-        return 1
+        return _mistake(error)
+    except BrokenPipeError:  # such as `| head`: the reader has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        return _mistake(f"{error.filename}: {error.strerror}" if error.filename else error)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "crossres":
             raise
-        print(f"crossres: {args.verb} needs {error.name}, which .venv has: make setup", file=sys.stderr)
-        return 1
+        return _mistake(f"{args.verb} needs {error.name}, which .venv has: make setup")
     except KeyboardInterrupt:
-        print("crossres: interrupted; run the same command again to go on from the last epoch", file=sys.stderr)
+        resumes = "; run the same command again to go on from the last epoch"
+        print(f"crossres: interrupted{resumes if args.verb in ('train', 'logits') else ''}", file=sys.stderr)
         return 130
     return 0
+
+
+def _mistake(what: object) -> int:
+    print(f"crossres: {what}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from crossres import paths
 from crossres.models import build, parameter_count
-from crossres.records import Record, read_json, read_record
+from crossres.records import Record, read_json, read_record, write_atomic
 from crossres.schema import CrossresError
 from crossres.sharing import Sharing, TeacherLogits, pass_key, steps_per_epoch, stored_passes
 from crossres.spec import DATASETS, Model, Spec
@@ -295,4 +295,4 @@ def write(plan: Plan, path: Path) -> None:
         "live_hours": plan.live_hours,
         "disk_gb": plan.disk_gb,
     }
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_atomic(path, json.dumps(document, indent=2) + "\n")
