@@ -6,10 +6,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from crossres import paths
 from crossres.__main__ import main
+from crossres.records import write_json
+from crossres.spec import load_suite
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,6 +32,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert shown.strip() == "[]"
 
 
+TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -35,7 +42,14 @@ def test_help_loads_nothing_heavy() -> None:
         (["spec", "--resolved", "{", "--output", "x"], "--resolved: not valid JSON"),
         (["import-thesis", "--source", "no/logs"], "no/logs: no such folder or archive"),
         (["data", "cifar100", "--root", "{tmp}", "--source", "no/archive"], "no/archive: no such folder or archive"),
-        (["table", "x", "--summary", "no.csv", "--output-dir", "{tmp}"], "no.csv: no such file"),
+        ([*TABLE, "no.csv"], "no.csv: no such file"),
+        ([*TABLE, "config/config.yaml"], "config/config.yaml: not a summary"),
+        (
+            ["table", "results_sumary", *TABLE[2:], "no.csv"],
+            "no table 'results_sumary'; did you mean 'results_summary'?",
+        ),
+        (["figure", "nosuch", "--records", "r", *TABLE[2:], "no.csv"], "no figure 'nosuch'; known: fig1a_loss"),
+        (["plan", "--budget", "{epochs: "], "--budget: not valid YAML: while parsing a flow node"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_1(
@@ -70,6 +84,70 @@ def test_a_path_that_cannot_be_used_is_named(
     assert shown.startswith(f"crossres: {message.format(tmp=tmp_path, file=file)}")
     assert shown.count("\n") == 1
     assert file.read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", ["some.csv", "some.tar.gz"])
+def test_a_table_that_is_no_summary_is_told_by_its_columns(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("run,accuracy\nkd_32,1\n")
+    assert main(["table", "results_summary", "--summary", str(tmp_path / name), "--output-dir", str(tmp_path)]) == 1
+    assert f"{name}: not a summary (no column suite, thesis_id, " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> Path:
+    """The spec of a student of `demo`, in a folder of its own."""
+    spec = load_suite(paths.suite_file("demo")).resolve("kd_32", 1)
+    write_json(file := tmp_path / "kd_32/seed1/spec.json", spec.model_dump(mode="json"))
+    return file
+
+
+NEEDS_DATA = {
+    "train": [],
+    "logits": ["--teacher", "t", "--epochs", "1", "--output", "o"],
+    "evaluate": ["--output", "o"],
+    "show-batch": [],
+}
+
+
+@pytest.mark.parametrize("verb", NEEDS_DATA)
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        (None, "no such file; to make it: crossres data shapes --root "),
+        ([], "does not list the digests of shapes; to make it again: crossres data shapes --root "),
+        ({}, "does not list the digests of shapes"),
+        ({"sha256": {"train": "0"}}, "does not list the digests of shapes"),
+    ],
+    ids=str,
+)
+def test_data_that_was_not_made_ready(
+    verb: str, manifest: Any, told: str, spec_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if manifest is not None:
+        write_json(paths.data_manifest(tmp_path, "shapes"), manifest)
+    assert main([verb, "--spec", str(spec_file), "--data", str(tmp_path), *NEEDS_DATA[verb]]) == 1
+    assert capsys.readouterr().err.startswith(f"crossres: {paths.data_manifest(tmp_path, 'shapes')}: {told}")
+
+
+@pytest.mark.parametrize("verb", ["train", "logits"])
+def test_what_describes_a_teacher_is_checked(
+    verb: str, spec_file: Path, shapes_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(tmp_path / "training.json", [])
+    words = ["--spec", str(spec_file), "--data", str(shapes_root), "--teacher", str(tmp_path / "weights.safetensors")]
+    assert main([verb, *words, *NEEDS_DATA[verb][2:]]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"crossres: {tmp_path / 'training.json'}: ") and shown.count("\n") == 1
+
+
+def test_a_teacher_s_own_spec_has_no_logits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = load_suite(paths.suite_file("demo")).resolve("teacher_32", 1)
+    write_json(file := tmp_path / "spec.json", spec.model_dump(mode="json"))
+    assert main(["logits", "--spec", str(file), *NEEDS_DATA["logits"]]) == 1
+    assert "run teacher_32 has no teacher, so no logits to store" in capsys.readouterr().err
 
 
 LOGITS = ["logits", "--spec", "s", "--teacher", "t", "--output", "o", "--epochs"]

@@ -55,12 +55,15 @@ def _spec(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
+    from crossres.acquire import check
     from crossres.device import choose
     from crossres.progress import Progress
     from crossres.records import read_spec
     from crossres.train import Trainer
 
     spec = read_spec(args.spec)
+    check(spec.dataset.name, args.data)
+    _check_teacher(args.teacher)
     device = choose(args.device, args.threads)
     progress = Progress(f"{spec.run} seed {spec.seed}", spec.optimisation.epochs)
     try:
@@ -71,18 +74,31 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _logits(args: argparse.Namespace) -> None:
+    from crossres.acquire import check
     from crossres.device import choose
     from crossres.progress import Progress
     from crossres.records import read_spec
     from crossres.teacher import store_pass
 
     spec = read_spec(args.spec)
+    if spec.teacher is None:
+        raise CrossresError(f"{args.spec}: run {spec.run} has no teacher, so no logits to store; give a student's spec")
+    check(spec.dataset.name, args.data)
+    _check_teacher(args.teacher)
     device = choose(args.device, args.threads)
     progress = Progress(f"logits of {spec.teacher} seed {spec.teacher_seed}", args.epochs)
     try:
         store_pass(spec, args.teacher, args.data, args.epochs, args.output, device, progress)
     finally:
         progress.close()
+
+
+def _check_teacher(weights: Path | None) -> None:
+    """Check what describes a teacher's weights, where it stands beside them."""
+    from crossres.records import Training, read_json
+
+    if weights is not None and (described := weights.with_name("training.json")).is_file():
+        Training.parse(read_json(described), str(described))
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -95,7 +111,10 @@ def _plan(args: argparse.Namespace) -> None:
 
     device = choose(args.device, threads=1)
     suite = chosen_suite(Config(suite=args.suite))
-    budget = Budget.parse(yaml.safe_load(args.budget), "--budget") if args.budget else None
+    try:
+        budget = Budget.parse(yaml.safe_load(args.budget), "--budget") if args.budget else None
+    except yaml.YAMLError as error:
+        raise CrossresError(f"--budget: not valid YAML: {' '.join(str(error).split())}") from None
     chosen = {name: suite.run(name) for name in args.run or suite.runs}
     specs = [suite.resolve(run, seed, budget) for run, seed in suite.jobs() if run in chosen]
     machine = plan.machine_of(provenance.device_name(device))
@@ -106,12 +125,14 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from crossres.acquire import check
     from crossres.device import choose
     from crossres.evaluate import evaluate
     from crossres.records import Training, read_json, read_spec, write_record
     from crossres.train import discard_state
 
     spec = read_spec(args.spec)
+    check(spec.dataset.name, args.data)
     device = choose(args.device, args.threads)
     path = args.spec.with_name("training.json")
     training = Training.parse(read_json(path), str(path))
@@ -123,6 +144,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from crossres import paths
+    from crossres.acquire import check
     from crossres.choice import choose
     from crossres.config import Config, chosen_suite
     from crossres.device import choose as choose_device
@@ -133,6 +155,7 @@ def _export(args: argparse.Namespace) -> None:
     results = args.results or paths.suite_dir(suite.suite)
     choice = choose(suite, results, args.run, args.seed)
     spec = choice.record.spec
+    check(spec.dataset.name, args.data)
     named = args.run is not None or args.seed is not None
     output = args.output or paths.export_dir(results, *((spec.run, spec.seed) if named else ()))
     parity = export(choice, suite, args.data, output)
@@ -142,10 +165,13 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _show_batch(args: argparse.Namespace) -> None:
+    from crossres.acquire import check
     from crossres.preview import contact_sheet
     from crossres.records import read_spec, write_atomic
 
-    sheet = contact_sheet(read_spec(args.spec), args.data, args.epoch, args.step, args.images)
+    spec = read_spec(args.spec)
+    check(spec.dataset.name, args.data)
+    sheet = contact_sheet(spec, args.data, args.epoch, args.step, args.images)
     output = args.output or args.spec.with_name(f"batch_epoch{args.epoch}_step{args.step}.png")
     write_atomic(output, sheet)
     print(output)
@@ -196,17 +222,19 @@ def _summary(args: argparse.Namespace) -> None:
 
 
 def _table(args: argparse.Namespace) -> None:
-    from crossres import tables
+    from crossres import catalog, tables
     from crossres.summary import read_summary
 
+    catalog.check_name("tables", args.name)
     tables.write(args.name, read_summary(args.summary), args.output_dir)
 
 
 def _figure(args: argparse.Namespace) -> None:
-    from crossres import figures
+    from crossres import catalog, figures
     from crossres.records import read_record
     from crossres.summary import read_summary
 
+    catalog.check_name("figures", args.name)
     records = [read_record(path) for path in args.records]
     stem = args.output_dir / args.name
     figures.render(args.name, read_summary(args.summary), records, stem.with_suffix(".pdf"), stem.with_suffix(".png"))
