@@ -109,7 +109,6 @@ def _plan(args: argparse.Namespace) -> None:
     from crossres.device import choose
     from crossres.spec import Budget
 
-    device = choose(args.device, threads=1)
     suite = chosen_suite(Config(suite=args.suite))
     try:
         budget = Budget.parse(yaml.safe_load(args.budget), "--budget") if args.budget else None
@@ -117,8 +116,12 @@ def _plan(args: argparse.Namespace) -> None:
         raise CrossresError(f"--budget: not valid YAML: {' '.join(str(error).split())}") from None
     chosen = {name: suite.run(name) for name in args.run or suite.runs}
     specs = [suite.resolve(run, seed, budget) for run, seed in suite.jobs() if run in chosen]
-    machine = plan.machine_of(provenance.device_name(device))
-    made = plan.make_plan(specs, args.teacher_logits, machine, device.type == "cuda" or suite.device == "cuda")
+    if args.machine == "thesis":
+        machine, cuda = plan.thesis_machine(), True
+    else:
+        here = choose(args.device, threads=1)
+        machine, cuda = plan.machine_of(provenance.device_name(here)), here.type == "cuda" or suite.device == "cuda"
+    made = plan.make_plan(specs, args.teacher_logits, machine, cuda)
     print(plan.show(made))
     if args.output:
         plan.write(made, args.output)
@@ -395,6 +398,8 @@ def _add_runs(verb: Verb) -> None:
     added.add_argument("--teacher-logits", default="auto", choices=("auto", "live", "stored"))
     default = os.environ.get("CROSSRES_DEVICE", "auto")
     added.add_argument("--device", default=default, type=device, choices=DEVICES, help="device to estimate for")
+    machines = "the hours of this machine, where `make bench` measured it, or of the thesis's GPU"
+    added.add_argument("--machine", default="this", choices=("this", "thesis"), help=machines)
     added.add_argument("--output", type=Path, metavar="FILE", help="also write the plan as JSON")
 
     added = verb("evaluate", _evaluate, "evaluate a trained run and write its record")

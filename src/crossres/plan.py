@@ -129,9 +129,14 @@ def machine_of(device_name: str) -> Machine:
         if document.get("device") == device_name and document.get("points"):
             measured = [(Work(point["flops"], point["launches"]), point["seconds"]) for point in document["points"]]
             return fit(device_name, str(path), measured)
+    return thesis_machine()
+
+
+def thesis_machine() -> Machine:
+    """Return what work costs on the thesis's GPU, by the minutes that its runs took."""
     records = [read_record(path) for path in sorted(paths.SHIPPED.glob("published/*/*.json"))]
     if not records:
-        raise CrossresError("nothing is measured on this device; run `make bench` first")
+        raise CrossresError(f"{paths.SHIPPED / 'published'}: no records; git restore them, or run `make bench` first")
     return fit(records[0].provenance.device, "the minutes of the published runs", [_published(r) for r in records])
 
 
