@@ -208,7 +208,13 @@ def test_required_verdicts_are_held(of_the_logs: Audit, tmp_path: Path, capsys: 
     assert main(["claims", "--file", str(file), "--require", "gaps"]) == 1
     assert "write ID=VERDICT" in capsys.readouterr().err
     assert main(["claims", "--suite", "nowhere"]) == 1
-    assert "snakemake --cores 1 --config suite=nowhere -- claims" in capsys.readouterr().err
+    assert "no suite 'nowhere'" in capsys.readouterr().err
+    own = tmp_path / "own.yaml"
+    own.write_text(f"extends: {Path('workflow/suites/demo.yaml').resolve()}\nsuite: nowhere\n")
+    assert main(["claims", "--suite", str(own)]) == 1
+    assert f"nowhere/claims.json: no such file; to make it: snakemake --cores 1 --config suite={own} -- claims" in (
+        capsys.readouterr().err
+    )
 
 
 def test_the_table_has_every_claim_and_verdict(of_the_logs: Audit) -> None:
