@@ -117,6 +117,8 @@ class Cost(Strict):
     energy_wh: float | None = None
     """Energy that the GPU drew while training, by its own counter, in watt-hours; null where it has none."""
     resumptions: int | None = None
+    stored_epochs: int | None = None
+    """Epochs for which the teacher's logits were read from disk: their computation is not in the minutes."""
     epoch_s: list[float] = []
     """Wall-clock seconds of each epoch."""
 
