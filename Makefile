@@ -3,18 +3,21 @@ SHELL := /bin/bash
 CORES ?= $(shell nproc)
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Configuration for Snakemake: make paper CONFIG="device=cpu 'budget={epochs: 1}'"
+CONFIG ?=
+CUT = $(if $(findstring budget,$(CONFIG)),-truncated)
 # What `make report` shows: a suite's name or file.
 SUITE ?= published
+OF_FILE = $$(python -c 'import sys; from crossres.spec import *; print(load_suite(Path(sys.argv[1])).suite)' $(SUITE))
+REPORT = results/$(if $(filter %.yaml %.yml,$(SUITE)),$(OF_FILE),$(SUITE))$(CUT)/report.html
+# Whether all records of it are given.
+GIVEN := $(or $(filter published,$(SUITE)),$(findstring records=shipped,$(CONFIG)))
 # What only builds the report does without torch: .venv where it is there, or else a lighter one.
 LIGHT := $(if $(wildcard .venv/ready),.venv,.venv-report)
 published verify readme: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
-ifeq ($(SUITE),published)
+ifneq ($(GIVEN),)
 report: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 endif
-# Configuration for Snakemake: make paper CONFIG="device=cpu"
-CONFIG ?=
-# Where `make report` puts it: the folder of the suite's results.
-REPORT = results/$(basename $(notdir $(SUITE)))$(if $(findstring budget,$(CONFIG)),-truncated)/report.html
 
 .PHONY: help demo published paper verify report readme test test-container test-report test-slurm lint format bench image clean lock setup light
 .DEFAULT_GOAL := help
@@ -35,10 +38,10 @@ verify: light  ## build `published` and fail unless every claim has the verdict 
 	@$(call build,published)
 	@python -m crossres claims --suite published --recorded
 
-report: $(if $(filter published,$(SUITE)),light,setup)  ## build a suite and one HTML file of it all, to look at without a network: make report SUITE=demo
+report: $(if $(GIVEN),light,setup)  ## build a suite and one HTML file of it all, to look at without a network: make report SUITE=demo
 	@targets=$$(envs/tex.sh || echo "-- figures tables source pages"); \
 	snakemake --cores $(CORES) --config suite=$(SUITE) $(CONFIG) $$targets && \
-	snakemake --config suite=$(SUITE) $(CONFIG) --report $(REPORT) $$targets && echo $(REPORT)
+	report=$(REPORT) && snakemake --config suite=$(SUITE) $(CONFIG) --report $$report $$targets && echo $$report
 
 readme: light  ## draw the figures and write the verdicts that the README shows
 	@python -m crossres readme
@@ -96,7 +99,7 @@ light:  ## .venv-report, with what builds the report and no torch; nothing where
 # Without TeX everything but the PDF is built, and the last line says what is missing.
 define build
 if envs/tex.sh 2> /dev/null; then \
-	snakemake --cores $(CORES) --config suite=$(1) $(CONFIG) && echo "results/$(1)/report.pdf"; \
+	snakemake --cores $(CORES) --config suite=$(1) $(CONFIG) && echo "results/$(1)$(CUT)/report.pdf"; \
 else \
 	snakemake --cores $(CORES) --config suite=$(1) $(CONFIG) -- figures tables source && envs/tex.sh; \
 fi

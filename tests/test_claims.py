@@ -83,6 +83,23 @@ def test_every_claim_names_runs_that_some_suite_has(claims: Claims) -> None:
         one_claim(measure={**GAIN, "minus": ["kd_23"]}, direction={"above": 0}).check_runs(["kd_32", "kd_64_to_32"])
 
 
+@pytest.mark.parametrize("stored", [None, 0, 200])
+def test_minutes_without_a_teachers_pass_are_not_compared(
+    stored: int | None, published: tuple[Suite, list[Record]], claims: Claims
+) -> None:
+    def with_cost(record: Record) -> Record:
+        if record.name != "kd_32":
+            return record
+        return record.model_copy(update={"cost": record.cost.model_copy(update={"stored_epochs": stored})})
+
+    found = judged(published[0], [with_cost(record) for record in published[1]], claims)
+    finding = next(finding for finding in found.findings if finding.id == "training_cost")
+    if stored:
+        assert finding.verdict == "not tested here" and "minutes of kd_32 leave out a teacher's pass" in finding.reason
+    else:
+        assert finding.verdict == "not reproduced"
+
+
 def test_the_evidence_is_that_of_the_logs(of_the_logs: Audit) -> None:
     found = {finding.id: finding for finding in of_the_logs.findings}
     collapse = found["dkd_collapse"].controls[0].estimate
@@ -208,7 +225,13 @@ def test_required_verdicts_are_held(of_the_logs: Audit, tmp_path: Path, capsys: 
     assert main(["claims", "--file", str(file), "--require", "gaps"]) == 1
     assert "write ID=VERDICT" in capsys.readouterr().err
     assert main(["claims", "--suite", "nowhere"]) == 1
-    assert "snakemake --cores 1 --config suite=nowhere -- claims" in capsys.readouterr().err
+    assert "no suite 'nowhere'" in capsys.readouterr().err
+    own = tmp_path / "own.yaml"
+    own.write_text(f"extends: {Path('workflow/suites/demo.yaml').resolve()}\nsuite: nowhere\n")
+    assert main(["claims", "--suite", str(own)]) == 1
+    assert f"nowhere/claims.json: no such file; to make it: snakemake --cores 1 --config suite={own} -- claims" in (
+        capsys.readouterr().err
+    )
 
 
 def test_the_table_has_every_claim_and_verdict(of_the_logs: Audit) -> None:

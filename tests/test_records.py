@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
 from crossres import paths, thesis
-from crossres.records import Record, read_record, write_atomic, write_json, write_record
+from crossres.records import Record, read_json, read_record, write_atomic, write_json, write_record
 from crossres.schema import CrossresError
-from crossres.spec import load_suite
+from crossres.spec import load_suite, merge
 from crossres.summary import read_summary, summarise
 
 PUBLISHED = sorted(Path("paper/records/published").glob("*/seed*.json"))
@@ -104,6 +105,25 @@ def test_a_record_of_another_version_or_with_a_foreign_key(tmp_path: Path) -> No
         read_record(path)
     path.write_text(json.dumps({**document, "accuracy": 99}))
     with pytest.raises(CrossresError, match="accuracy: unknown key"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"best": {"epoch": 9999}}, "best.epoch: 9999 is not in the history, which ends at 200"),
+        ({"last": {"epoch": 9999}}, "last.epoch: 9999 is not in the history"),
+        ({"history": [{"epoch": 2}, {"epoch": 1}]}, "history: its epochs do not ascend"),
+    ],
+)
+def test_epochs_that_cannot_be(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    document = read_json(paths.shipped_record("published", "kd_32", 42))
+    entry = document["history"][0]
+    if "history" in changes:
+        changes = {"history": [entry | change for change in changes["history"]]}
+    path = tmp_path / "record.json"
+    write_json(path, merge(document, changes))
+    with pytest.raises(CrossresError, match=message):
         read_record(path)
 
 

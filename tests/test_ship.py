@@ -115,6 +115,29 @@ def test_the_published_records_cannot_be_shipped() -> None:
         ship(load_suite(paths.suite_file("published")))
 
 
+@pytest.mark.parametrize(
+    ("run", "changed", "message"),
+    [
+        ("kd_32", {"seed": 7}, "not the record of kd_32 seed 1: it differs in seed"),
+        ("dkd_beta2", {}, "not the record of kd_32 seed 1: it differs in run, .*objective"),
+        ("kd_32", {"probe_images": 7}, "it differs in probe_images; undo the change, or compute it and ship it again"),
+    ],
+)
+def test_a_record_in_anothers_place_is_not_taken(
+    run: str, changed: dict[str, Any], message: str, demo: Suite, folder: Path
+) -> None:
+    compute(demo)
+    ship(demo)
+    record, given = made(demo, run, 1), Config(suite="demo", records="shipped")
+    other = record.model_copy(update={"spec": record.spec.model_copy(update=changed)})
+    write_record(paths.shipped_record("demo", "kd_32", 1), other)
+    with pytest.raises(CrossresError, match=message):
+        check_given(given, demo)
+    paths.shipped_record("demo", "kd_32", 1).write_text("{")
+    with pytest.raises(CrossresError, match="no rule makes it: git restore it, or ship it again"):
+        check_given(given, demo)
+
+
 def test_what_is_given_must_be_there(demo: Suite, folder: Path) -> None:
     with pytest.raises(CrossresError, match="there is no paper/records/demo/.*crossres ship demo"):
         check_given(Config(suite="demo", records="shipped"), demo)

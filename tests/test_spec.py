@@ -118,6 +118,19 @@ def test_mini_selects_on_held_out_images_and_pairs_its_controls() -> None:
             {"factors": {"size": {"title": "Size", "levels": {"big": "bigg"}}}},
             r"factors\.size\.levels\.big: no run 'bigg'; did you mean 'big'",
         ),
+        ({"suite": "../outside"}, r"suite: '\.\./outside' names a folder: letters"),
+        ({"runs": {"a/b": SMALL["runs"]["big"]}}, r"'a/b' names a folder"),
+        ({"runs": {"figures": SMALL["runs"]["big"]}}, r"runs\.figures: .* holds something else; choose another name"),
+        ({"runs": None}, r"runs: expected a mapping of keys \(got None\)"),
+        ({"runs": ["big"]}, r"runs: expected a mapping of keys \(got \['big'\]\)"),
+        ({"runs": {"big": None, "kd": None}}, r"runs: .* at least 1 item"),
+        ({"runs": {"kd": 5}}, r"runs\.kd: expected a mapping of keys \(got 5\)"),
+        ({"runs": {"kd": {"use": "short"}}}, r"runs\.kd\.use: expected a list of presets, such as \[short\]"),
+        ({"presets": {"short": 3}}, r"presets\.short: expected a mapping of keys \(got 3\)"),
+        ({"seeds": []}, r"seeds: .* at least 1 item"),
+        ({"seeds": [1, 1]}, r"seeds: a seed is named twice in \[1, 1\]"),
+        ({"extends": 5}, r"extends: expected the name of a file beside it \(got 5\)"),
+        ({"extends": "small.yaml"}, r"extends: small\.yaml extends this file itself"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -132,6 +145,29 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("runs: [")
     with pytest.raises(CrossresError, match="not valid YAML"):
         load_suite(tmp_path / "broken.yaml")
+
+
+def test_files_that_extend_each_other_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b.yaml")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml")
+    with pytest.raises(CrossresError, match=r"b\.yaml: extends: a\.yaml extends this file itself"):
+        load_suite(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"dataset": {"validation_images": 4000}}, {"runs": {"big": {"optimisation": {"batch_size": 4001}}}}]
+)
+def test_a_run_without_a_step_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    suite = suite_from(tmp_path, **changes)
+    with pytest.raises(CrossresError, match="no step would be taken"):
+        suite.resolve("big", 42)
+
+
+def test_a_suite_of_ones_own_has_a_name_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, "suite": "paper"}))
+    with pytest.raises(CrossresError, match=r"workflow/suites/paper\.yaml has the name 'paper', and its results"):
+        chosen_suite(read_config({"suite": str(path)}))
 
 
 def test_a_run_by_a_wrong_name_is_answered_with_the_nearest(tmp_path: Path) -> None:

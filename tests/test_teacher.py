@@ -110,6 +110,10 @@ def test_stored_and_live_are_equal_to_the_bit(
     stored = bench.fit(run, "stored")
     assert len(calls) == (EPOCHS - epochs) * 3
     assert stored == live
+    costs = [
+        json.loads((bench.folder / name / "seed1/training.json").read_text())["cost"] for name in ("live", "stored")
+    ]
+    assert [cost["stored_epochs"] for cost in costs] == [0, epochs]
 
 
 def test_students_of_one_stream_share_a_pass(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

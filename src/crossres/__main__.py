@@ -156,7 +156,7 @@ def _export(args: argparse.Namespace) -> None:
     suite = chosen_suite(Config(suite=args.suite))
     choose_device("cpu", args.threads)
     results = args.results or paths.suite_dir(suite.suite)
-    choice = choose(suite, results, args.run, args.seed)
+    choice = choose(suite, results, args.run, args.seed, args.suite)
     spec = choice.record.spec
     check(spec.dataset.name, args.data)
     named = args.run is not None or args.seed is not None
@@ -190,16 +190,20 @@ def _ship(args: argparse.Namespace) -> None:
     from crossres.config import Config, chosen_suite
     from crossres.ship import ship
 
-    for path in ship(chosen_suite(Config(suite=args.suite)), args.run, args.accept_sources):
+    for path in ship(chosen_suite(Config(suite=args.suite)), args.run, args.accept_sources, args.suite):
         print(path)
 
 
 def _status(args: argparse.Namespace) -> None:
-    from crossres import status
+    from crossres import paths, status
     from crossres.config import chosen_suite, file_config
 
     config = file_config(args.config, args.suite)
-    print(status.show(status.states(config, chosen_suite(config))))
+    suite = chosen_suite(config)
+    print(status.show(status.states(config, suite)))
+    truncated = paths.suite_dir(suite.suite, truncated=True)
+    if config.budget is None and truncated.is_dir():
+        print(f"{truncated} has results of a budget; --config FILE, with the key budget, tells their status")
 
 
 def _watch(args: argparse.Namespace) -> None:
@@ -262,15 +266,16 @@ def _audit(args: argparse.Namespace) -> None:
 def _claims(args: argparse.Namespace) -> None:
     from crossres import paths
     from crossres.claims import Audit, as_text, compare, load_claims, required
+    from crossres.config import Config, chosen_suite
     from crossres.records import read_json
 
-    path = args.file or paths.audit_file(paths.suite_dir(args.suite))
+    wanted = required(args.require)
+    path = args.file or paths.audit_file(paths.suite_dir(chosen_suite(Config(suite=args.suite)).suite))
     if not path.is_file():
         mend = f"snakemake --cores 1 --config suite={args.suite} -- claims"
         raise CrossresError(f"{path}: no such file; to make it: {mend}")
     found = Audit.parse(read_json(path), str(path))
     print(as_text(found, wide=args.reasons))
-    wanted = required(args.require)
     if args.recorded:
         wanted = load_claims(paths.CLAIMS).recorded(found.suite) | wanted
     if differing := compare(found, wanted):

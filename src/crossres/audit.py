@@ -28,7 +28,7 @@ from crossres.claims import (
     value_text,
 )
 from crossres.facts import Facts
-from crossres.measures import PROPORTIONS, AnyMeasure, Contrast, Runs
+from crossres.measures import MINUTES, PROPORTIONS, AnyMeasure, Contrast, Ratio, Runs
 from crossres.records import Record
 from crossres.spec import Spec, Suite
 
@@ -88,6 +88,8 @@ def _missing(measure: AnyMeasure, runs: Runs) -> str | None:
     absent = [run for run in measure.needs if not runs.has(run)]
     if absent:
         return f"the suite has no run {', '.join(absent)}"
+    if isinstance(measure, Ratio) and measure.column == MINUTES and (partly := runs.with_stored_logits(measure.needs)):
+        return f"the minutes of {', '.join(partly)} leave out a teacher's pass, since its logits were stored and shared"
     return None if runs.seeds(measure.needs) else f"no seed is common to {', '.join(measure.needs)}"
 
 
@@ -222,8 +224,8 @@ def _judge(entry: Measured, others: list[str], published: bool, comparable: bool
     exact = published or all(measure.without_chance for _, _, measure in claim.figures())
     if wrong and exact:
         return "arithmetic error", f"the {'logs' if published else 'networks'} give {_shown(wrong[0])}"
-    if not comparable and claim.measure is not None and not claim.measure.by_training:
-        return "not tested here", "what is set here is not what the thesis set"
+    if not comparable and claim.measure is not None and claim.measure.own:
+        return "not tested here", claim.measure.own
     if not comparable and claim.direction is None:
         return "not tested here", "the figure is of other images or networks than these"
     if claim.direction is not None and not _holds(figures[0].estimate, claim.direction):

@@ -24,7 +24,9 @@ class Choice(NamedTuple):
     """Its teacher's record, where it has a teacher and that is evaluated."""
 
 
-def choose(suite: Suite, results: Path, run: str | None = None, seed: int | None = None) -> Choice:
+def choose(
+    suite: Suite, results: Path, run: str | None = None, seed: int | None = None, named: str | None = None
+) -> Choice:
     """Choose a run and seed among those that are evaluated.
 
     Where several are left to choose from, the most accurate is taken: by validation images if every one of them selects
@@ -35,6 +37,7 @@ def choose(suite: Suite, results: Path, run: str | None = None, seed: int | None
         results: Folder of its results, in which weights stand; a record may be computed there, or shipped.
         run: Only this run; every student (a run that teaches no other) when None.
         seed: Only this seed; every one when None.
+        named: What the user called the suite, its name or file, for the message; its name when None.
 
     Raises:
         CrossresError: When there is no such run or seed, it is not trained or not evaluated, or its record is of
@@ -48,7 +51,7 @@ def choose(suite: Suite, results: Path, run: str | None = None, seed: int | None
         raise CrossresError(f"{run or suite.suite}: has no seed {seed}; known: {', '.join(map(str, seeds))}")
     files = {job: file for job in jobs if (file := _record_file(suite, results, *job)) is not None}
     if not files:
-        raise _missing(suite, results, jobs)
+        raise _missing(named or suite.suite, results, jobs)
     records = {job: _current(suite, file) for job, file in files.items()}
     accuracy, what = _measure(list(records.values()))
     best = max(records, key=lambda job: accuracy[records[job].spec.run, records[job].spec.seed])
@@ -63,24 +66,25 @@ def _record_file(suite: Suite, results: Path, run: str, seed: int) -> Path | Non
     return next((file for file in files if file.is_file()), None)
 
 
-def _missing(suite: Suite, results: Path, jobs: list[tuple[str, int]]) -> CrossresError:
+def _missing(named: str, results: Path, jobs: list[tuple[str, int]]) -> CrossresError:
     trained = [job for job in jobs if (paths.run_dir(results, *job) / "training.json").is_file()]
     run, seed = (trained or jobs)[0]
     record = paths.record_file(results, run, seed)
     what = "it is trained and not yet evaluated" if trained else "it is not trained"
     if len(jobs) > 1 and not trained:
         what = f"none of the {len(jobs)} runs and seeds to choose from is trained"
-    mend = f"snakemake --cores 1 --config suite={suite.suite} -- {record}"
+    mend = f"snakemake --cores 1 --config suite={named} -- {record}"
+    truncated = results.with_name(f"{results.name}-truncated")
+    if truncated.is_dir():
+        mend += f"; or take those of a budget: --results {truncated}"
     return CrossresError(f"{record}: no such record, {what}; to make it: {mend}")
 
 
 def _current(suite: Suite, file: Path) -> Record:
     record = read_record(file)
     spec = suite.resolve(record.spec.run, record.spec.seed, record.spec.budget)
-    if record.spec != spec:
-        now, before = spec.model_dump(), record.spec.model_dump()
-        keys = ", ".join(key for key in now if now[key] != before[key])
-        raise CrossresError(f"{file}: stale: its spec differs from the suite's in {keys}; compute the run again")
+    if keys := record.spec.differing(spec):
+        raise CrossresError(f"{file}: stale: its spec differs from the suite's in {', '.join(keys)}; compute it again")
     return record
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from crossres.paths import SUITES, run_dir, shipped_record, suite_dir, suite_file
+from crossres.records import read_record
 from crossres.schema import Count, CrossresError, Strict, nearest
 from crossres.sharing import TeacherLogits
 from crossres.spec import Budget, Suite, load_suite, read_yaml
@@ -90,9 +91,14 @@ def chosen_suite(config: Config) -> Suite:
     """Load the suite that the configuration names.
 
     Raises:
-        CrossresError: When it is not sound, or `records` lists a run that it does not have.
+        CrossresError: When it is not sound, has the name of a suite of workflow/suites/, or lacks a run that `records`
+            lists.
     """
-    suite = load_suite(suite_path(config))
+    path = suite_path(config)
+    suite = load_suite(path)
+    namesake = suite_file(suite.suite)
+    if namesake.is_file() and not namesake.samefile(path):
+        raise CrossresError(f"{path}: suite: {namesake} has the name '{suite.suite}', and its results; choose another")
     if isinstance(config.records, list):
         for name in config.records:
             suite.run(name)
@@ -115,7 +121,8 @@ def check_given(config: Config, suite: Suite) -> None:
     """Check that everything which is given, and which no rule may compute, is there.
 
     Raises:
-        CrossresError: Naming a shipped record that is missing, or a shipped teacher whose weights are not here.
+        CrossresError: Naming a shipped record that is missing or of another spec, or a shipped teacher whose weights
+            are not here.
     """
     for run, seed in suite.jobs():
         computed, record = is_computed(config, suite, run), shipped_record(suite.suite, run, seed)
@@ -123,6 +130,8 @@ def check_given(config: Config, suite: Suite) -> None:
         if not computed and not isinstance(config.records, list) and not record.is_file():
             mend = "git restore it" if suite.records == "shipped" else f"compute it, then: crossres ship {suite.suite}"
             raise CrossresError(f"{run} seed {seed} is not to be computed, and there is no {record}; {mend}")
+        if not computed and record.is_file():
+            _check_shipped(record, suite, run, seed)
         spec = suite.resolve(run, seed, config.budget)
         if not computed or spec.teacher is None or is_computed(config, suite, spec.teacher):
             continue
@@ -130,3 +139,12 @@ def check_given(config: Config, suite: Suite) -> None:
         if not weights.is_file():
             mend = f"put them there, or compute it, too: records=[{run},{spec.teacher}]"
             raise CrossresError(f"{run} learns from {spec.teacher}, whose weights are not here ({weights}); {mend}")
+
+
+def _check_shipped(path: Path, suite: Suite, run: str, seed: int) -> None:
+    spec, wanted = read_record(path).spec, suite.resolve(run, seed)
+    if differing := spec.differing(wanted):
+        mend = "git restore it" if suite.records == "shipped" else "undo the change, or compute it and ship it again"
+        raise CrossresError(
+            f"{path}: not the record of {run} seed {seed}: it differs in {', '.join(differing)}; {mend}"
+        )

@@ -26,6 +26,7 @@ PROPORTIONS = ("accuracy_pct", "last_accuracy_pct")
 """Columns that are shares of the test images."""
 WITHOUT_CHANCE = ("parameters", "parameters_millions", "compression")
 """Columns that follow from the networks alone, with no training in between."""
+MINUTES = "train_minutes"
 
 
 class Runs:
@@ -65,6 +66,11 @@ class Runs:
         value = self.cells[run, seed][column]
         return None if pd.isna(value) else float(value)
 
+    def with_stored_logits(self, names: Iterable[str]) -> list[str]:
+        """Return those runs that read logits of their teacher from disk, so that its pass is not in their minutes."""
+        read = {run for (run, _), record in self.records.items() if record.cost.stored_epochs}
+        return [name for name in names if name in read]
+
     def test_images(self, run: str) -> int:
         dataset = self.spec(run).dataset
         return dataset.test_images or DATASETS[dataset.name].test_images
@@ -96,6 +102,11 @@ class Measure(Strict):
 
     by_training: ClassVar[bool] = True
     """Whether the number comes from training at all, rather than from what was set."""
+
+    @property
+    def own(self) -> str | None:
+        """Why the number says nothing of other networks and images than the thesis's; None where it does."""
+        return None
 
 
 class Contrast(Measure):
@@ -160,6 +171,10 @@ class Ratio(Measure):
     def without_chance(self) -> bool:
         return self.column in WITHOUT_CHANCE
 
+    @property
+    def own(self) -> str | None:
+        return "minutes are those of its networks, images and machine" if self.column == MINUTES else None
+
 
 class Epochs(Measure):
     """A number taken from the epochs of one run's training."""
@@ -211,6 +226,10 @@ class Settings(Measure):
     value: str | float | None = None
 
     by_training: ClassVar[bool] = False
+
+    @property
+    def own(self) -> str | None:
+        return "what is set here is not what the thesis set"
 
     @field_validator("paths")
     @classmethod

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from crossres import paths
 from crossres.schema import Count, CrossresError, Positive, Probability, Strict
 from crossres.spec import Spec
 
@@ -117,6 +118,8 @@ class Cost(Strict):
     energy_wh: float | None = None
     """Energy that the GPU drew while training, by its own counter, in watt-hours; null where it has none."""
     resumptions: int | None = None
+    stored_epochs: int | None = None
+    """Epochs for which the teacher's logits were read from disk: their computation is not in the minutes."""
     epoch_s: list[float] = []
     """Wall-clock seconds of each epoch."""
 
@@ -203,6 +206,16 @@ class Record(Strict):
     def name(self) -> str:
         return self.spec.run
 
+    @model_validator(mode="after")
+    def _epochs_are_of_the_history(self) -> Record:
+        epochs = [entry.epoch for entry in self.history]
+        if sorted(set(epochs)) != epochs:
+            raise ValueError("history: its epochs do not ascend")
+        for name, found in (("best", self.best.epoch), ("last", self.last.epoch)):
+            if found not in epochs:
+                raise ValueError(f"{name}.epoch: {found} is not in the history, which ends at {epochs[-1]}")
+        return self
+
     def correct_images(self) -> list[bool] | None:
         """Tell of every test image whether the selected weights have it right; None where that was not recorded."""
         if self.correct is None or self.predictions is None:
@@ -274,7 +287,13 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise CrossresError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CrossresError(f"{path}: not valid JSON ({error}); delete it and run its rule again") from None
+        raise CrossresError(f"{path}: not valid JSON ({error}); {_mend(path)}") from None
+
+
+def _mend(path: Path) -> str:
+    if paths.SHIPPED.absolute() in path.absolute().parents:
+        return "no rule makes it: git restore it, or ship it again (crossres ship)"
+    return "delete it and run its rule again"
 
 
 def read_spec(path: Path) -> Spec:

@@ -19,20 +19,22 @@ def stale(record: Record, spec: Spec, sources_sha256: str) -> str | None:
         spec: The run's spec as the suite has it today.
         sources_sha256: Digest of today's training sources.
     """
-    if record.spec != spec:
-        before, now = record.spec.model_dump(mode="json"), spec.model_dump(mode="json")
-        return f"its spec differs from the suite's in {', '.join(key for key in now if before[key] != now[key])}"
+    if differing := record.spec.differing(spec):
+        return f"its spec differs from the suite's in {', '.join(differing)}"
     made_by = record.provenance.sources_sha256
     return "the training code changed since" if made_by not in (None, sources_sha256) else None
 
 
-def ship(suite: Suite, runs: Iterable[str] | None = None, accept_sources: bool = False) -> list[Path]:
+def ship(
+    suite: Suite, runs: Iterable[str] | None = None, accept_sources: bool = False, named: str | None = None
+) -> list[Path]:
     """Copy computed records to where shipped ones stand: all of them, or none where one will not do.
 
     Args:
         suite: The suite.
         runs: Runs to ship; all when None.
         accept_sources: Ship records of other training code than today's, too.
+        named: What the user called the suite, its name or file, for the message; its name when None.
 
     Returns:
         The shipped records.
@@ -43,7 +45,7 @@ def ship(suite: Suite, runs: Iterable[str] | None = None, accept_sources: bool =
     if suite.records == "shipped":
         raise CrossresError(f"suite {suite.suite}: its records are given, and there are none to ship")
     jobs = [(run, seed) for run in runs or suite.runs for seed in suite.seeds_of(run)]
-    records = {(run, seed): _sound(suite, run, seed, accept_sources) for run, seed in jobs}
+    records = {(run, seed): _sound(suite, run, seed, accept_sources, named or suite.suite) for run, seed in jobs}
     for record in records.values():
         _check_teacher(suite, record, records)
     shipped = []
@@ -53,25 +55,25 @@ def ship(suite: Suite, runs: Iterable[str] | None = None, accept_sources: bool =
     return shipped
 
 
-def _sound(suite: Suite, run: str, seed: int, accept_sources: bool) -> Record:
+def _sound(suite: Suite, run: str, seed: int, accept_sources: bool, named: str) -> Record:
     path = paths.record_file(paths.suite_dir(suite.suite), run, seed)
     if not path.is_file():
-        raise CrossresError(f"{path}: no such record; to compute it: {_command(suite, path)}")
+        raise CrossresError(f"{path}: no such record; to compute it: {_command(named, path)}")
     record = read_record(path)
     if record.spec.budget is not None:
         raise CrossresError(f"{path}: truncated by a budget; a shipped record must be of the whole run")
     sources = record.provenance.sources_sha256 if accept_sources else provenance.sources_digest()
     reason = stale(record, suite.resolve(run, seed), sources or "")
     if reason is not None:
-        mend = f"compute it again: {_command(suite, path)}"
+        mend = f"compute it again: {_command(named, path)}"
         if record.spec == suite.resolve(run, seed):
             mend = "delete it and run its rule again, or accept it with --accept-sources"
         raise CrossresError(f"{path}: stale: {reason}; {mend}")
     return record
 
 
-def _command(suite: Suite, path: Path) -> str:
-    return f"snakemake --cores 1 --config suite={suite.suite} -- {path}"
+def _command(named: str, path: Path) -> str:
+    return f"snakemake --cores 1 --config suite={named} -- {path}"
 
 
 def _check_teacher(suite: Suite, record: Record, others: dict[tuple[str, int], Record]) -> None:

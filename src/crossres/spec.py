@@ -6,17 +6,37 @@ A suite file holds the science; `load_suite` checks it, `Suite.resolve` turns on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from crossres.losses import Objective
 from crossres.schema import Count, CrossresError, NonNegative, Positive, Probability, Strict, nearest
 
 DatasetName = Literal["cifar100", "cifar10", "shapes"]
+RESERVED = ("figures", "tables", "pages", "export")
+"""Folders of a suite's results that are no run's."""
+
+
+def _is_a_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError(f"'{name}' names a folder: letters without accents, digits, _ and - only")
+    return name
+
+
+def _are_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"a seed is named twice in {list(seeds)}")
+    return seeds
+
+
+Name = Annotated[str, AfterValidator(_is_a_name)]
+"""What a suite or a run is called, and its folder."""
+Seeds = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_are_different)]
 
 
 class DatasetFacts(NamedTuple):
@@ -149,7 +169,7 @@ class Run(Strict):
     """How the teacher sees this run's mixed batch."""
     teacher_seed: int | None = None
     """Seed of the teacher's run; the same as this run's when absent."""
-    seeds: tuple[int, ...] | None = None
+    seeds: Seeds | None = None
     """Seeds of this run; the suite's when absent."""
     stream_seed: int | None = None
     """Seed of the batches: order, augmentation and mixing; the run's own when absent. Given one, the seeds of a run see
@@ -219,13 +239,19 @@ class Spec(Strict):
         """Seed of order, augmentation and mixing."""
         return self.seed if self.stream_seed is None else self.stream_seed
 
+    def differing(self, other: Spec) -> list[str]:
+        """Return the keys in which two specs differ."""
+        ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        return [key for key in ours if ours[key] != theirs[key]]
+
     @model_validator(mode="after")
     def _has_a_step(self) -> Spec:
-        images = self.dataset.train_images
-        if images is not None and self.optimisation.batch_size > images - self.dataset.validation_images:
+        held_out = self.dataset.validation_images
+        images = (self.dataset.train_images or DATASETS[self.dataset.name].train_images) - held_out
+        if self.optimisation.batch_size > images:
             raise ValueError(
-                f"batch_size {self.optimisation.batch_size} exceeds the {images} training images: "
-                "the incomplete batch is dropped, so no step would be taken"
+                f"batch_size {self.optimisation.batch_size} exceeds the {max(images, 0)} training images that "
+                f"validation_images {held_out} leaves: the incomplete batch is dropped, so no step would be taken"
             )
         wants_validation = self.optimisation.select == "best_on_validation"
         if wants_validation and not self.dataset.validation_images:
@@ -245,7 +271,7 @@ class Factor(Strict):
 class Suite(Strict):
     """A named set of runs with shared settings."""
 
-    suite: str
+    suite: Name
     """Name of the suite, and of its folder under results/."""
     title: str
     """One line for the report's first page."""
@@ -257,12 +283,19 @@ class Suite(Strict):
     """What training needs."""
     dataset: Dataset
     """The images of all its runs."""
-    seeds: tuple[int, ...] = (42,)
+    seeds: Seeds = (42,)
     """Seeds of every run that names none itself."""
-    runs: dict[str, Run]
+    runs: dict[Name, Run] = Field(min_length=1)
     """The runs by name: teachers, students, and students without a teacher."""
     factors: dict[str, Factor] = {}
     """The design: which runs to compare for what. The report sets a table of each."""
+
+    @model_validator(mode="after")
+    def _folders_are_free(self) -> Suite:
+        for name in self.runs:
+            if name in RESERVED:
+                raise ValueError(f"runs.{name}: results/{self.suite}/{name} holds something else; choose another name")
+        return self
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Suite:
@@ -365,21 +398,37 @@ def load_suite(path: Path) -> Suite:
         CrossresError: One line that names the key and the mend.
     """
     document = _extended(path)
-    presets = document.pop("presets", {})
+    presets = _mapping(document.pop("presets", None) or {}, f"{path}: presets")
     runs = {}
-    for name, entry in document.get("runs", {}).items():
-        if entry is None:
+    for name, run in _mapping(document.get("runs", {}), f"{path}: runs").items():
+        if run is None:
             continue
-        entry = dict(entry)
-        for preset in reversed(entry.pop("use", [])):
+        entry = dict(_mapping(run, f"{path}: runs.{name}"))
+        uses = entry.pop("use", [])
+        if not (isinstance(uses, list) and all(isinstance(preset, str) for preset in uses)):
+            raise CrossresError(f"{path}: runs.{name}.use: expected a list of presets, such as [{uses}]")
+        for preset in reversed(uses):
             if preset not in presets:
                 raise CrossresError(f"{path}: runs.{name}.use: no preset '{preset}'{nearest(preset, presets)}")
-            entry = merge(presets[preset], entry)
+            entry = merge(_mapping(presets[preset], f"{path}: presets.{preset}"), entry)
         runs[name] = entry
     return Suite.parse({**document, "runs": runs}, str(path))
 
 
-def _extended(path: Path) -> dict[str, Any]:
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise CrossresError(f"{where}: expected a mapping of keys (got {value!r:.40})")
+    return value
+
+
+def _extended(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     document = read_yaml(path)
     parent = document.pop("extends", None)
-    return document if parent is None else merge(_extended(path.parent / parent), document)
+    if parent is None:
+        return document
+    if not isinstance(parent, str):
+        raise CrossresError(f"{path}: extends: expected the name of a file beside it (got {parent!r:.40})")
+    children = (*children, path.resolve())
+    if (path.parent / parent).resolve() in children:
+        raise CrossresError(f"{path}: extends: {parent} extends this file itself")
+    return merge(_extended(path.parent / parent, children), document)

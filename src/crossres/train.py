@@ -67,6 +67,7 @@ class Progressed:
     step_seconds: float = 0.0
     epoch_s: list[float] = field(default_factory=list)
     resumptions: int = 0
+    stored_epochs: int = 0
     energy_j: float | None = 0.0
 
     @property
@@ -168,6 +169,7 @@ class Trainer:
         entry = self._entry(epoch, rate, tally)
         done = self.progressed
         done.history.append(entry)
+        done.stored_epochs += stored is not None
         done.step_seconds += stepped - started
         done.epoch_s.append(round(time.perf_counter() - started, 3))
         done.seconds += time.perf_counter() - started
@@ -298,6 +300,7 @@ class Trainer:
                 peak_memory_mib=provenance.peak_memory_mib(self.device),
                 energy_wh=None if done.energy_j is None else done.energy_j / 3600,
                 resumptions=done.resumptions,
+                stored_epochs=done.stored_epochs if self.teacher else None,
                 epoch_s=done.epoch_s,
             ),
             provenance=provenance.collect(
