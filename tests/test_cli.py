@@ -68,6 +68,8 @@ def test_a_mistake_is_one_line_and_exit_1(
         (["readme", "--file", "no.md"], "no.md: No such file or directory"),
         (["status", "--config", "{tmp}"], "{tmp}: Is a directory"),
         (["train", "--spec", "{tmp}"], "{tmp}: Is a directory"),
+        (["claims", "--file", "{tmp}"], "{tmp}: Is a directory"),
+        (["claims", "--file", "{tmp}/no.json"], "{tmp}/no.json: no such file"),
         (["data", "shapes", "--root", "{file}/data"], "{file}/data/shapes/cifar-100-python: Not a directory"),
         (["document", "--output-dir", "{file}"], "{file}/README.md: could not be written (File exists)"),
         (["schema", "--output", "{file}/x"], "{file}/x: could not be written (File exists)"),

@@ -271,7 +271,7 @@ def _claims(args: argparse.Namespace) -> None:
 
     wanted = required(args.require)
     path = args.file or paths.audit_file(paths.suite_dir(chosen_suite(Config(suite=args.suite)).suite))
-    if not path.is_file():
+    if not args.file and not path.exists():
         mend = f"snakemake --cores 1 --config suite={args.suite} -- claims"
         raise CrossresError(f"{path}: no such file; to make it: {mend}")
     found = Audit.parse(read_json(path), str(path))
