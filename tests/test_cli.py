@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from crossres import paths
 from crossres.__main__ import main
 from crossres.records import write_json
 from crossres.spec import load_suite
+from crossres.summary import NUMBER_COLUMNS, TEXT_COLUMNS
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,7 +45,7 @@ TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
         (["import-thesis", "--source", "no/logs"], "no/logs: no such folder or archive"),
         (["data", "cifar100", "--root", "{tmp}", "--source", "no/archive"], "no/archive: no such folder or archive"),
         ([*TABLE, "no.csv"], "no.csv: no such file"),
-        ([*TABLE, "config/config.yaml"], "config/config.yaml: not a summary"),
+        ([*TABLE, "Makefile"], "Makefile: not a summary"),
         (
             ["table", "results_sumary", *TABLE[2:], "no.csv"],
             "no table 'results_sumary'; did you mean 'results_summary'?",
@@ -61,15 +63,23 @@ def test_a_mistake_is_one_line_and_exit_1(
     assert shown.count("\n") == 1
 
 
+PDF = ["--bibliography", "b", "--output", "x"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["pdf", "--source", "no.tex", "--bibliography", "b", "--output", "x"], "no.tex: No such file or directory"),
+        (["pdf", "--source", "no.tex", *PDF], "no.tex: No such file or directory"),
         (["readme", "--file", "no.md"], "no.md: No such file or directory"),
         (["status", "--config", "{tmp}"], "{tmp}: Is a directory"),
         (["train", "--spec", "{tmp}"], "{tmp}: Is a directory"),
         (["claims", "--file", "{tmp}"], "{tmp}: Is a directory"),
         (["claims", "--file", "{tmp}/no.json"], "{tmp}/no.json: no such file"),
+        (["status", "--config", "{tmp}/binary"], "{tmp}/binary: not valid YAML: 'utf-8' codec can't decode"),
+        (["readme", "--file", "{tmp}/binary"], "{tmp}/binary: not a text file in UTF-8"),
+        (["pdf", "--source", "{tmp}/binary", *PDF], "{tmp}/binary: not a text file in UTF-8"),
+        (["import-thesis", "--source", "{tmp}/binary"], "{tmp}/binary: not a whole tar archive"),
+        (["import-thesis", "--source", "{tmp}/cut.tar.gz"], "{tmp}/cut.tar.gz: not a whole tar archive"),
         (["data", "shapes", "--root", "{file}/data"], "{file}/data/shapes/cifar-100-python: Not a directory"),
         (["document", "--output-dir", "{file}"], "{file}/README.md: could not be written (File exists)"),
         (["schema", "--output", "{file}/x"], "{file}/x: could not be written (File exists)"),
@@ -81,11 +91,21 @@ def test_a_path_that_cannot_be_used_is_named(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (file := tmp_path / "file").touch()
+    (tmp_path / "binary").write_bytes(b"\xf3\xff")
+    (tmp_path / "cut.tar.gz").write_bytes(gzip.compress(bytes(10_240))[:20])
     assert main([word.format(tmp=tmp_path, file=file) for word in words]) == 1
     shown = capsys.readouterr().err
     assert shown.startswith(f"crossres: {message.format(tmp=tmp_path, file=file)}")
     assert shown.count("\n") == 1
     assert file.read_bytes() == b""
+
+
+def test_a_table_without_rows_or_numbers_is_no_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header = ",".join((*TEXT_COLUMNS, *NUMBER_COLUMNS))
+    for rows, told in (("", "(no row)"), ("x," * 10 + "x" + ",1" * 17 + "\n", "(seed holds text)")):
+        (file := tmp_path / "summary.csv").write_text(f"{header}\n{rows}")
+        assert main(["table", "results_summary", "--summary", str(file), "--output-dir", str(tmp_path)]) == 1
+        assert f"summary.csv: not a summary {told}; " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["some.csv", "some.tar.gz"])
@@ -94,7 +114,7 @@ def test_a_table_that_is_no_summary_is_told_by_its_columns(
 ) -> None:
     (tmp_path / name).write_text("run,accuracy\nkd_32,1\n")
     assert main(["table", "results_summary", "--summary", str(tmp_path / name), "--output-dir", str(tmp_path)]) == 1
-    assert f"{name}: not a summary (no column suite, thesis_id, " in capsys.readouterr().err
+    assert f"{name}: not a summary (no column suite, thesis_id, role and 24 more" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 

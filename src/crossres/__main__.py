@@ -306,9 +306,11 @@ def _tex(args: argparse.Namespace) -> None:
 
 def _pdf(args: argparse.Namespace) -> None:
     from crossres import render
+    from crossres.records import read_text
 
-    tex = args.source.read_text(encoding="utf-8")
-    for warning in render.build_pdf(tex, args.output, args.bibliography, args.source.parent / "figures"):
+    for warning in render.build_pdf(
+        read_text(args.source), args.output, args.bibliography, args.source.parent / "figures"
+    ):
         print(f"crossres: {warning}", file=sys.stderr)
     print(f"{args.output}: built")
 

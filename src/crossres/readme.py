@@ -11,7 +11,7 @@ import pandas as pd
 from crossres import catalog, figures, pages
 from crossres.claims import Audit
 from crossres.facts import Facts
-from crossres.records import Record, write_atomic
+from crossres.records import Record, read_text, write_atomic
 from crossres.schema import CrossresError
 from crossres.spec import Suite
 
@@ -36,7 +36,7 @@ def write(readme: Path, suite: Suite, records: Sequence[Record], summary: pd.Dat
     Raises:
         CrossresError: When the README lacks a mark.
     """
-    before, start, rest = readme.read_text(encoding="utf-8").partition(START)
+    before, start, rest = read_text(readme).partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
         raise CrossresError(f"{readme}: the line '{END if start else START}' is missing; put it back")

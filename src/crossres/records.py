@@ -296,6 +296,18 @@ def _mend(path: Path) -> str:
     return "delete it and run its rule again"
 
 
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        CrossresError: When it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CrossresError(f"{path}: not a text file in UTF-8 ({error})") from None
+
+
 def read_spec(path: Path) -> Spec:
     """Read a resolved spec."""
     return Spec.parse(read_json(path), str(path))

@@ -26,6 +26,7 @@ NUMBER_COLUMNS = (
     *("teacher_accuracy_pct", "gap_pct", "retention_pct", "compression", "truncated"),
 )
 """The other columns that a summary has to have."""
+RESTORE = "delete it and run its rule again"
 
 
 def method_name(spec: Spec) -> str:
@@ -85,16 +86,27 @@ def read_summary(path: Path) -> pd.DataFrame:
     Raises:
         CrossresError: When the file is missing or is not such a table.
     """
-    mend = "delete it and run its rule again"
     try:
         summary = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, "object"), compression=None)
     except FileNotFoundError:
         raise CrossresError(f"{path}: no such file") from None
     except ValueError as error:
-        raise CrossresError(f"{path}: not a summary ({' '.join(str(error).split())}); {mend}") from None
-    if missing := [name for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS) if name not in summary]:
-        raise CrossresError(f"{path}: not a summary (no column {', '.join(missing)}); {mend}")
+        raise CrossresError(f"{path}: not a summary ({' '.join(str(error).split())}); {RESTORE}") from None
+    if wrong := _what_is_wrong(summary):
+        raise CrossresError(f"{path}: not a summary ({wrong}); {RESTORE}")
     return summary
+
+
+def _what_is_wrong(summary: pd.DataFrame) -> str:
+    """Say what keeps a table from being a summary; nothing where it is one."""
+    missing = [name for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS) if name not in summary]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        return f"no column {', '.join(missing[:3])}{more}"
+    if summary.empty:
+        return "no row"
+    text = [name for name in NUMBER_COLUMNS if not pd.api.types.is_numeric_dtype(summary[name])]
+    return f"{text[0]} holds text" if text else ""
 
 
 def _role(spec: Spec, teachers: Container[str | None]) -> Role:

@@ -13,6 +13,7 @@ import json
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,18 +75,19 @@ def read_logs(source: str | None) -> dict[str, Log]:
 
 def _files(source: str | None) -> Iterator[bytes]:
     if source is None:
-        yield from _members(io.BytesIO(_download(f"{REPOSITORY}/archive/{COMMIT}.tar.gz")))
+        address = f"{REPOSITORY}/archive/{COMMIT}.tar.gz"
+        yield from _members(io.BytesIO(_download(address)), address)
     elif Path(source).is_dir():
         for path in sorted(Path(source).rglob("*.*")):
             if path.suffix in (".csv", ".json") and path.is_file():
                 yield path.read_bytes()
     elif Path(source).is_file():
-        yield from _members(io.BytesIO(Path(source).read_bytes()))
+        yield from _members(io.BytesIO(Path(source).read_bytes()), source)
     else:
         raise CrossresError(f"{source}: no such folder or archive")
 
 
-def _members(archive: io.BytesIO) -> Iterator[bytes]:
+def _members(archive: io.BytesIO, where: str) -> Iterator[bytes]:
     try:
         with tarfile.open(fileobj=archive) as tar:
             for member in tar:
@@ -93,8 +95,8 @@ def _members(archive: io.BytesIO) -> Iterator[bytes]:
                     file = tar.extractfile(member)
                     assert file is not None
                     yield file.read()
-    except tarfile.TarError as error:
-        raise CrossresError(f"not a whole tar archive: {error}") from None
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise CrossresError(f"{where}: not a whole tar archive ({' '.join(str(error).split())})") from None
 
 
 def _download(address: str) -> bytes:
