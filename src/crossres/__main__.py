@@ -147,7 +147,6 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from crossres import paths
-    from crossres.acquire import check
     from crossres.choice import choose
     from crossres.config import Config, chosen_suite
     from crossres.device import choose as choose_device
@@ -158,7 +157,6 @@ def _export(args: argparse.Namespace) -> None:
     results = args.results or paths.suite_dir(suite.suite)
     choice = choose(suite, results, args.run, args.seed, args.suite)
     spec = choice.record.spec
-    check(spec.dataset.name, args.data)
     named = args.run is not None or args.seed is not None
     output = args.output or paths.export_dir(results, *((spec.run, spec.seed) if named else ()))
     parity = export(choice, suite, args.data, output)

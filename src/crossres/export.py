@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crossres.acquire import check
 from crossres.augment import NORMALS, Normal
 from crossres.card import Exported, Parity, card, describe
 from crossres.choice import Choice
@@ -66,6 +67,7 @@ def export(choice: Choice, suite: Suite, data_root: Path, output: Path) -> Parit
     record, spec = choice.record, choice.record.spec
     weights = _weights(choice)
     network = load_network(choice.run_dir / "weights.safetensors", CPU)[0].eval()
+    check(spec.dataset.name, data_root)
     # The training images have no part here; one a class is the least that can be asked for.
     dataset = spec.dataset.model_copy(update={"train_images": spec.dataset.classes, "validation_images": 0})
     images = load(dataset, spec.view, data_root, CPU)
