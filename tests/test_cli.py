@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from crossres import paths
 from crossres.__main__ import main
+from crossres.records import write_json
+from crossres.spec import load_suite
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,6 +32,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert shown.strip() == "[]"
 
 
+TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -34,7 +42,14 @@ def test_help_loads_nothing_heavy() -> None:
         (["spec", "--resolved", "{", "--output", "x"], "--resolved: not valid JSON"),
         (["import-thesis", "--source", "no/logs"], "no/logs: no such folder or archive"),
         (["data", "cifar100", "--root", "{tmp}", "--source", "no/archive"], "no/archive: no such folder or archive"),
-        (["table", "x", "--summary", "no.csv", "--output-dir", "{tmp}"], "no.csv: no such file"),
+        ([*TABLE, "no.csv"], "no.csv: no such file"),
+        ([*TABLE, "config/config.yaml"], "config/config.yaml: not a summary"),
+        (
+            ["table", "results_sumary", *TABLE[2:], "no.csv"],
+            "no table 'results_sumary'; did you mean 'results_summary'?",
+        ),
+        (["figure", "nosuch", "--records", "r", *TABLE[2:], "no.csv"], "no figure 'nosuch'; known: fig1a_loss"),
+        (["plan", "--budget", "{epochs: "], "--budget: not valid YAML: while parsing a flow node"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_1(
@@ -44,6 +59,178 @@ def test_a_mistake_is_one_line_and_exit_1(
     shown = capsys.readouterr().err
     assert message in shown
     assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pdf", "--source", "no.tex", "--bibliography", "b", "--output", "x"], "no.tex: No such file or directory"),
+        (["readme", "--file", "no.md"], "no.md: No such file or directory"),
+        (["status", "--config", "{tmp}"], "{tmp}: Is a directory"),
+        (["train", "--spec", "{tmp}"], "{tmp}: Is a directory"),
+        (["claims", "--file", "{tmp}"], "{tmp}: Is a directory"),
+        (["claims", "--file", "{tmp}/no.json"], "{tmp}/no.json: no such file"),
+        (["data", "shapes", "--root", "{file}/data"], "{file}/data/shapes/cifar-100-python: Not a directory"),
+        (["document", "--output-dir", "{file}"], "{file}/README.md: could not be written (File exists)"),
+        (["schema", "--output", "{file}/x"], "{file}/x: could not be written (File exists)"),
+        (["schema", "--output", "/proc/nope/x"], "/proc/nope/x: could not be written (No such file or directory)"),
+        (["plan", "--suite", "demo", "--device", "cpu", "--output", "{file}/x"], "{file}/x: could not be written"),
+    ],
+)
+def test_a_path_that_cannot_be_used_is_named(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "file").touch()
+    assert main([word.format(tmp=tmp_path, file=file) for word in words]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"crossres: {message.format(tmp=tmp_path, file=file)}")
+    assert shown.count("\n") == 1
+    assert file.read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", ["some.csv", "some.tar.gz"])
+def test_a_table_that_is_no_summary_is_told_by_its_columns(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("run,accuracy\nkd_32,1\n")
+    assert main(["table", "results_summary", "--summary", str(tmp_path / name), "--output-dir", str(tmp_path)]) == 1
+    assert f"{name}: not a summary (no column suite, thesis_id, " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> Path:
+    """The spec of a student of `demo`, in a folder of its own."""
+    spec = load_suite(paths.suite_file("demo")).resolve("kd_32", 1)
+    write_json(file := tmp_path / "kd_32/seed1/spec.json", spec.model_dump(mode="json"))
+    return file
+
+
+NEEDS_DATA = {
+    "train": [],
+    "logits": ["--teacher", "t", "--epochs", "1", "--output", "o"],
+    "evaluate": ["--output", "o"],
+    "show-batch": [],
+}
+
+
+@pytest.mark.parametrize("verb", NEEDS_DATA)
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        (None, "no such file; to make it: crossres data shapes --root "),
+        ([], "does not list the digests of shapes; to make it again: crossres data shapes --root "),
+        ({}, "does not list the digests of shapes"),
+        ({"sha256": {"train": "0"}}, "does not list the digests of shapes"),
+    ],
+    ids=str,
+)
+def test_data_that_was_not_made_ready(
+    verb: str, manifest: Any, told: str, spec_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if manifest is not None:
+        write_json(paths.data_manifest(tmp_path, "shapes"), manifest)
+    assert main([verb, "--spec", str(spec_file), "--data", str(tmp_path), *NEEDS_DATA[verb]]) == 1
+    assert capsys.readouterr().err.startswith(f"crossres: {paths.data_manifest(tmp_path, 'shapes')}: {told}")
+
+
+@pytest.mark.parametrize("verb", ["train", "logits"])
+def test_what_describes_a_teacher_is_checked(
+    verb: str, spec_file: Path, shapes_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(tmp_path / "training.json", [])
+    words = ["--spec", str(spec_file), "--data", str(shapes_root), "--teacher", str(tmp_path / "weights.safetensors")]
+    assert main([verb, *words, *NEEDS_DATA[verb][2:]]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"crossres: {tmp_path / 'training.json'}: ") and shown.count("\n") == 1
+
+
+def test_a_teacher_s_own_spec_has_no_logits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = load_suite(paths.suite_file("demo")).resolve("teacher_32", 1)
+    write_json(file := tmp_path / "spec.json", spec.model_dump(mode="json"))
+    assert main(["logits", "--spec", str(file), *NEEDS_DATA["logits"]]) == 1
+    assert "run teacher_32 has no teacher, so no logits to store" in capsys.readouterr().err
+
+
+LOGITS = ["logits", "--spec", "s", "--teacher", "t", "--output", "o", "--epochs"]
+EXPECTS_A_COUNT = "is not a whole number from 1"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--spec", "s", "--threads", "0"], f"--threads: '0' {EXPECTS_A_COUNT}"),
+        (["export", "demo", "--threads", "-1"], f"--threads: '-1' {EXPECTS_A_COUNT}"),
+        (["evaluate", "--spec", "s", "--output", "o", "--threads", "two"], f"--threads: 'two' {EXPECTS_A_COUNT}"),
+        ([*LOGITS, "0"], f"--epochs: '0' {EXPECTS_A_COUNT}"),
+        (["show-batch", "--spec", "s", "--epoch", "0"], f"--epoch: '0' {EXPECTS_A_COUNT}"),
+        (["show-batch", "--spec", "s", "--images", "-4"], f"--images: '-4' {EXPECTS_A_COUNT}"),
+        (["watch", "demo", "--every", "-3"], "--every: '-3' is not a number of seconds above 0"),
+        (["watch", "demo", "--every", "nan"], "--every: 'nan' is not a number of seconds above 0"),
+        (["train", "--spec", "s", "--device", "gpu"], "--device: no device 'gpu'"),
+    ],
+)
+def test_a_value_that_no_verb_can_take_is_told_at_once(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    assert f"error: argument {message}" in capsys.readouterr().err
+
+
+def test_a_device_out_of_the_environment_is_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CROSSRES_DEVICE", "gpu")
+    with pytest.raises(SystemExit):
+        main(["plan", "--suite", "demo"])
+    assert "no device 'gpu', here or in CROSSRES_DEVICE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["plan", "--suite", "demo"], ["status"], ["watch"], ["claims"], ["document"], ["export", "demo"], ["readme"]],
+    ids=lambda words: words[0],
+)
+def test_what_reads_the_project_says_where_it_is_run(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    told = f"{words[0]}: run this from the repository's root; {tmp_path} has no workflow/suites"
+    assert capsys.readouterr().err == f"crossres: {told}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_reads_only_files_runs_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["schema", "--output", "record.schema.json"]) == 0
+    assert main(["document", "--output-dir", "there"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"record.schema.json", "there"}
+
+
+def test_a_reader_that_has_had_enough_ends_it_quietly() -> None:
+    code = "import sys; from crossres.__main__ import main; sys.exit(main(['status', 'controls']))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as verb:
+        assert verb.stdout and verb.stderr
+        verb.stdout.close()
+        assert (verb.stderr.read(), verb.wait()) == (b"", 128 + signal.SIGPIPE)
+
+
+@pytest.mark.parametrize(("verb", "goes_on"), [("_plan", False), ("_train", True), ("_logits", True)])
+def test_only_what_can_go_on_says_so(
+    verb: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"crossres.__main__.{verb}", interrupted)
+    words = {"_plan": ["plan"], "_train": ["train", "--spec", "s"], "_logits": [*LOGITS, "1"]}[verb]
+    assert main(words) == 130
+    shown = capsys.readouterr().err
+    assert shown.startswith("crossres: interrupted")
+    assert ("go on from the last epoch" in shown) == goes_on
 
 
 @pytest.mark.parametrize(

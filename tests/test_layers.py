@@ -12,7 +12,8 @@ import pytest
 PACKAGE = Path("src/crossres")
 LAYERS = {
     "L0": {"schema", "losses", "spec", "paths", "records", "thesis", "catalog", "config", "device", "provenance"}
-    | {"deployment", "sharing", "ship", "status", "targets", "document", "card", "choice", "history", "watch"},
+    | {"deployment", "sharing", "ship", "status", "targets", "document", "card", "choice", "history", "watch"}
+    | {"arguments"},
     "L1": {"acquire", "augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
     | {"plan", "probe", "step", "teacher", "export", "cifar"},
     "L2": {"summary", "facts", "latex", "render", "figures", "tables"}

@@ -112,6 +112,18 @@ def test_the_plan_of_a_suite_is_printed(suite: str, capsys: pytest.CaptureFixtur
     assert document["live_hours"] > sum(document["hours_by_rule"].values())
 
 
+def test_the_hours_of_the_thesis_s_gpu_can_be_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a machine that was measured."""
+    monkeypatch.setattr(plan, "machine_of", lambda _: UNIT)
+    assert main(["plan", "--run", "kd_32", "--device", "cpu"]) == 0
+    assert "hours on a device, fitted to nowhere" in capsys.readouterr().out
+    assert main(["plan", "--run", "kd_32", "--machine", "thesis"]) == 0
+    told = "hours on NVIDIA GeForce RTX 5070 Laptop GPU, fitted to the minutes of the published runs"
+    assert told in capsys.readouterr().out
+
+
 def test_a_budget_and_a_wrong_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--suite", "paper", "--budget", "{epochs: 2}", "--run", "kd_32", "--device", "cpu"]) == 0
     assert " 2 " in capsys.readouterr().out

@@ -46,3 +46,10 @@ def test_a_student_is_shown_beside_its_teacher(spec: Spec, shapes_root: Path) ->
 def test_a_step_that_is_not_there(spec: Spec, shapes_root: Path) -> None:
     with pytest.raises(CrossresError, match="has the steps 1 to 125"):
         contact_sheet(spec, shapes_root, epoch=1, step=126, images=4)
+
+
+def test_an_epoch_that_is_not_there(spec: Spec, shapes_root: Path) -> None:
+    with pytest.raises(
+        CrossresError, match=rf"--epoch 99: run kd_64_to_32 has the epochs 1 to {spec.optimisation.epochs}"
+    ):
+        contact_sheet(spec, shapes_root, epoch=99, step=1, images=4)

@@ -10,7 +10,7 @@ import yaml
 
 from crossres import paths
 from crossres.config import chosen_suite, is_computed, read_config
-from crossres.schema import CrossresError, canonical_json
+from crossres.schema import CrossresError, canonical_json, nearest
 from crossres.spec import Budget, Suite, load_suite, merge
 
 SUITES = sorted(path.stem for path in paths.SUITES.glob("*.yaml"))
@@ -211,6 +211,28 @@ def test_config_names_the_nearest_key_and_suite() -> None:
         chosen_suite(read_config({"suite": "demoo"}))
     with pytest.raises(CrossresError, match="no run 'kd_64'; did you mean"):
         chosen_suite(read_config({"suite": "paper", "records": ["kd_64"]}))
+
+
+@pytest.mark.parametrize("form", ["{epochs: 1", ["epochs"]])
+def test_a_budget_that_is_no_mapping_is_shown_its_form(form: Any) -> None:
+    with pytest.raises(CrossresError) as caught:
+        read_config({"budget": form})
+    keys = "train_images, test_images, epochs, pretrained"
+    told = f"config: budget: should be a mapping, as in {{key: value}}, of {keys} (got {form!r})"
+    assert str(caught.value) == told
+
+
+def test_what_fits_together_badly_is_told_without_the_whole_document(tmp_path: Path) -> None:
+    with pytest.raises(CrossresError, match=r"\.yaml: factors\.size\.levels\.big: no run 'x'; known: big, kd$"):
+        suite_from(tmp_path, factors={"size": {"title": "Size", "levels": {"big": "x"}}})
+
+
+def test_few_of_many_names_are_listed() -> None:
+    assert nearest("b", ["a1", "c2"]) == "; known: a1, c2"
+    many = [f"model_{number}" for number in range(1_200)]
+    assert nearest("nosuchnet", many).startswith("; of 1,200, the nearest: model_")
+    assert nearest("nosuchnet", many).count(",") == 1 + 1 + 4
+    assert nearest("model_77", many) == "; did you mean 'model_77'?"
 
 
 def test_which_records_are_computed() -> None:

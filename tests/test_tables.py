@@ -16,7 +16,7 @@ from crossres.paths import shipped_record, suite_file
 from crossres.records import Record, read_record
 from crossres.schema import CrossresError
 from crossres.spec import load_suite
-from crossres.summary import summarise
+from crossres.summary import NUMBER_COLUMNS, TEXT_COLUMNS, read_summary, summarise
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +34,12 @@ def published(records: list[Record]) -> pd.DataFrame:
 
 def rows_of(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def test_a_summary_is_read_back_with_every_column(published: pd.DataFrame, tmp_path: Path) -> None:
+    (file := tmp_path / "summary.csv").write_text(published.to_csv(index=False))
+    assert {*TEXT_COLUMNS, *NUMBER_COLUMNS} <= set(published.columns)
+    assert list(read_summary(file).columns) == list(published.columns)
 
 
 def test_all_experiments_prints_the_readme_figures(published: pd.DataFrame, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pickle
 import pty
@@ -124,6 +126,22 @@ def test_a_running_suite_gives_the_curve_of_its_state(left: Left, demo: Suite, m
         (curve,) = curves(config, demo, [State("teacher_32", 1, kind)], "test_loss")
         assert curve == Curve("teacher_32", [1, 2, 3], [entry.test_loss for entry in training.history])
     assert curves(config, demo, [State("teacher_32", 1, "running")], "validation_accuracy_pct") == []
+
+
+def test_a_broken_state_is_told(left: Left, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec, folder, _ = left
+    assert spec.budget is not None
+    copy_of(folder, tmp_path / "results/demo-truncated/teacher_32/seed1").write_bytes(b"broken")
+    (tmp_path / "results/demo-truncated/teacher_32/seed1/training.json").unlink()
+    for name in ("config", "workflow"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"suite: demo\nbudget: {json.dumps(spec.budget.model_dump(exclude_none=True))}\n")
+    with contextlib.chdir(tmp_path):
+        assert main(["watch", "--config", str(config)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Test accuracy (%): nothing that can be drawn")
+    assert shown.endswith("cannot be read: the epochs of teacher_32 seed 1\n")
 
 
 # --------------------------------------------------------------------------------------------------------- the picture

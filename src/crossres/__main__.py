@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from crossres import __version__
+from crossres.arguments import DEVICES, check_place, count, device, seconds
 from crossres.schema import CrossresError
 
 
@@ -53,12 +55,15 @@ def _spec(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
+    from crossres.acquire import check
     from crossres.device import choose
     from crossres.progress import Progress
     from crossres.records import read_spec
     from crossres.train import Trainer
 
     spec = read_spec(args.spec)
+    check(spec.dataset.name, args.data)
+    _check_teacher(args.teacher)
     device = choose(args.device, args.threads)
     progress = Progress(f"{spec.run} seed {spec.seed}", spec.optimisation.epochs)
     try:
@@ -69,18 +74,31 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _logits(args: argparse.Namespace) -> None:
+    from crossres.acquire import check
     from crossres.device import choose
     from crossres.progress import Progress
     from crossres.records import read_spec
     from crossres.teacher import store_pass
 
     spec = read_spec(args.spec)
+    if spec.teacher is None:
+        raise CrossresError(f"{args.spec}: run {spec.run} has no teacher, so no logits to store; give a student's spec")
+    check(spec.dataset.name, args.data)
+    _check_teacher(args.teacher)
     device = choose(args.device, args.threads)
     progress = Progress(f"logits of {spec.teacher} seed {spec.teacher_seed}", args.epochs)
     try:
         store_pass(spec, args.teacher, args.data, args.epochs, args.output, device, progress)
     finally:
         progress.close()
+
+
+def _check_teacher(weights: Path | None) -> None:
+    """Check what describes a teacher's weights, where it stands beside them."""
+    from crossres.records import Training, read_json
+
+    if weights is not None and (described := weights.with_name("training.json")).is_file():
+        Training.parse(read_json(described), str(described))
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -91,25 +109,33 @@ def _plan(args: argparse.Namespace) -> None:
     from crossres.device import choose
     from crossres.spec import Budget
 
-    device = choose(args.device, threads=1)
     suite = chosen_suite(Config(suite=args.suite))
-    budget = Budget.parse(yaml.safe_load(args.budget), "--budget") if args.budget else None
+    try:
+        budget = Budget.parse(yaml.safe_load(args.budget), "--budget") if args.budget else None
+    except yaml.YAMLError as error:
+        raise CrossresError(f"--budget: not valid YAML: {' '.join(str(error).split())}") from None
     chosen = {name: suite.run(name) for name in args.run or suite.runs}
     specs = [suite.resolve(run, seed, budget) for run, seed in suite.jobs() if run in chosen]
-    machine = plan.machine_of(provenance.device_name(device))
-    made = plan.make_plan(specs, args.teacher_logits, machine, device.type == "cuda" or suite.device == "cuda")
+    if args.machine == "thesis":
+        machine, cuda = plan.thesis_machine(), True
+    else:
+        here = choose(args.device, threads=1)
+        machine, cuda = plan.machine_of(provenance.device_name(here)), here.type == "cuda" or suite.device == "cuda"
+    made = plan.make_plan(specs, args.teacher_logits, machine, cuda)
     print(plan.show(made))
     if args.output:
         plan.write(made, args.output)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from crossres.acquire import check
     from crossres.device import choose
     from crossres.evaluate import evaluate
     from crossres.records import Training, read_json, read_spec, write_record
     from crossres.train import discard_state
 
     spec = read_spec(args.spec)
+    check(spec.dataset.name, args.data)
     device = choose(args.device, args.threads)
     path = args.spec.with_name("training.json")
     training = Training.parse(read_json(path), str(path))
@@ -121,6 +147,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from crossres import paths
+    from crossres.acquire import check
     from crossres.choice import choose
     from crossres.config import Config, chosen_suite
     from crossres.device import choose as choose_device
@@ -131,6 +158,7 @@ def _export(args: argparse.Namespace) -> None:
     results = args.results or paths.suite_dir(suite.suite)
     choice = choose(suite, results, args.run, args.seed, args.suite)
     spec = choice.record.spec
+    check(spec.dataset.name, args.data)
     named = args.run is not None or args.seed is not None
     output = args.output or paths.export_dir(results, *((spec.run, spec.seed) if named else ()))
     parity = export(choice, suite, args.data, output)
@@ -140,10 +168,13 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _show_batch(args: argparse.Namespace) -> None:
+    from crossres.acquire import check
     from crossres.preview import contact_sheet
     from crossres.records import read_spec, write_atomic
 
-    sheet = contact_sheet(read_spec(args.spec), args.data, args.epoch, args.step, args.images)
+    spec = read_spec(args.spec)
+    check(spec.dataset.name, args.data)
+    sheet = contact_sheet(spec, args.data, args.epoch, args.step, args.images)
     output = args.output or args.spec.with_name(f"batch_epoch{args.epoch}_step{args.step}.png")
     write_atomic(output, sheet)
     print(output)
@@ -186,7 +217,7 @@ def _watch(args: argparse.Namespace) -> None:
 def _document(args: argparse.Namespace) -> None:
     from crossres import document
 
-    for path in document.write(args.output_dir):
+    for path in document.write(args.output_dir or Path("config")):
         print(path)
 
 
@@ -198,17 +229,19 @@ def _summary(args: argparse.Namespace) -> None:
 
 
 def _table(args: argparse.Namespace) -> None:
-    from crossres import tables
+    from crossres import catalog, tables
     from crossres.summary import read_summary
 
+    catalog.check_name("tables", args.name)
     tables.write(args.name, read_summary(args.summary), args.output_dir)
 
 
 def _figure(args: argparse.Namespace) -> None:
-    from crossres import figures
+    from crossres import catalog, figures
     from crossres.records import read_record
     from crossres.summary import read_summary
 
+    catalog.check_name("figures", args.name)
     records = [read_record(path) for path in args.records]
     stem = args.output_dir / args.name
     figures.render(args.name, read_summary(args.summary), records, stem.with_suffix(".pdf"), stem.with_suffix(".png"))
@@ -238,7 +271,7 @@ def _claims(args: argparse.Namespace) -> None:
 
     wanted = required(args.require)
     path = args.file or paths.audit_file(paths.suite_dir(chosen_suite(Config(suite=args.suite)).suite))
-    if not path.is_file():
+    if not args.file and not path.exists():
         mend = f"snakemake --cores 1 --config suite={args.suite} -- claims"
         raise CrossresError(f"{path}: no such file; to make it: {mend}")
     found = Audit.parse(read_json(path), str(path))
@@ -316,8 +349,8 @@ def _computes(added: argparse.ArgumentParser) -> None:
     added.add_argument("--spec", type=Path, required=True, metavar="FILE", help="resolved spec of the run")
     added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
     default = os.environ.get("CROSSRES_DEVICE", "auto")
-    added.add_argument("--device", default=default, choices=("auto", "cuda", "cpu"), help="where to compute")
-    added.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads; they change trained bits")
+    added.add_argument("--device", default=default, type=device, choices=DEVICES, help="where to compute")
+    added.add_argument("--threads", type=count, default=1, metavar="N", help="CPU threads; they change trained bits")
 
 
 def _reads_records(added: argparse.ArgumentParser) -> None:
@@ -360,7 +393,7 @@ def _add_runs(verb: Verb) -> None:
     added = verb("logits", _logits, "store a teacher's logits for every batch of a student's stream")
     _computes(added)
     added.add_argument("--teacher", type=Path, required=True, metavar="FILE", help="weights of the teacher")
-    added.add_argument("--epochs", type=int, required=True, metavar="N", help="epochs of the stream to store")
+    added.add_argument("--epochs", type=count, required=True, metavar="N", help="epochs of the stream to store")
     added.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the stored logits")
 
     added = verb("plan", _plan, "say what a suite takes before it is run: hours, memory, disk, and what runs share")
@@ -369,7 +402,9 @@ def _add_runs(verb: Verb) -> None:
     added.add_argument("--budget", metavar="YAML", help="a cut of the suite, as in the config")
     added.add_argument("--teacher-logits", default="auto", choices=("auto", "live", "stored"))
     default = os.environ.get("CROSSRES_DEVICE", "auto")
-    added.add_argument("--device", default=default, choices=("auto", "cuda", "cpu"), help="device to estimate for")
+    added.add_argument("--device", default=default, type=device, choices=DEVICES, help="device to estimate for")
+    machines = "the hours of this machine, where `make bench` measured it, or of the thesis's GPU"
+    added.add_argument("--machine", default="this", choices=("this", "thesis"), help=machines)
     added.add_argument("--output", type=Path, metavar="FILE", help="also write the plan as JSON")
 
     added = verb("evaluate", _evaluate, "evaluate a trained run and write its record")
@@ -384,15 +419,15 @@ def _add_runs(verb: Verb) -> None:
         "--results", type=Path, metavar="DIR", help="folder of the suite's results (default: results/SUITE)"
     )
     added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
-    added.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads")
+    added.add_argument("--threads", type=count, default=1, metavar="N", help="CPU threads")
     added.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: export/ of the results)")
 
     added = verb("show-batch", _show_batch, "draw a training batch as the student and its teacher see it")
     added.add_argument("--spec", type=Path, required=True, metavar="FILE", help="resolved spec of the run")
     added.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="folder of the data sets")
-    added.add_argument("--epoch", type=int, default=1, metavar="N", help="epoch, from 1")
-    added.add_argument("--step", type=int, default=1, metavar="N", help="step in the epoch, from 1")
-    added.add_argument("--images", type=int, default=16, metavar="N", help="how many images to draw")
+    added.add_argument("--epoch", type=count, default=1, metavar="N", help="epoch, from 1")
+    added.add_argument("--step", type=count, default=1, metavar="N", help="step in the epoch, from 1")
+    added.add_argument("--images", type=count, default=16, metavar="N", help="how many images to draw")
     added.add_argument("--output", type=Path, metavar="FILE", help="beside the spec when not given")
 
 
@@ -406,7 +441,7 @@ def _add_records(verb: Verb) -> None:
     added.add_argument("--config", type=Path, default=Path("config/config.yaml"), metavar="FILE", help="how it is run")
     added.add_argument("--run", action="append", metavar="NAME", help="only this run; may be given several times")
     added.add_argument("--field", default="test_accuracy_pct", metavar="NAME", help="such as test_loss or grad_norm")
-    added.add_argument("--every", type=float, default=3.0, metavar="SECONDS", help="between two pictures (default: 3)")
+    added.add_argument("--every", type=seconds, default=3.0, metavar="SECONDS", help="between pictures (default: 3)")
     added.add_argument("--once", action="store_true", help="draw once and end, as it does where it is piped")
 
     added = verb("ship", _ship, "copy computed records into paper/records/, where nothing can compute them again")
@@ -418,7 +453,7 @@ def _add_records(verb: Verb) -> None:
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 
     added = verb("document", _document, "write the reference of every key, and the JSON Schemas that editors read")
-    added.add_argument("--output-dir", type=Path, default=Path("config"), metavar="DIR")
+    added.add_argument("--output-dir", type=Path, metavar="DIR", help="where to write (default: config)")
 
 
 def _add_report(verb: Verb) -> None:
@@ -502,19 +537,30 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status. A mistake the user can mend is one line on standard error."""
     args = _parser().parse_args(words)
     try:
+        check_place(args)
         args.function(args)
+        sys.stdout.flush()  # here, where it can still be told that the reader is gone
     except CrossresError as error:
-        print(f"crossres: {error}", file=sys.stderr)
-        return 1
+        return _mistake(error)
+    except BrokenPipeError:  # such as `| head`: the reader has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        return _mistake(f"{error.filename}: {error.strerror}" if error.filename else error)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "crossres":
             raise
-        print(f"crossres: {args.verb} needs {error.name}, which .venv has: make setup", file=sys.stderr)
-        return 1
+        return _mistake(f"{args.verb} needs {error.name}, which .venv has: make setup")
     except KeyboardInterrupt:
-        print("crossres: interrupted; run the same command again to go on from the last epoch", file=sys.stderr)
+        resumes = "; run the same command again to go on from the last epoch"
+        print(f"crossres: interrupted{resumes if args.verb in ('train', 'logits') else ''}", file=sys.stderr)
         return 130
     return 0
+
+
+def _mistake(what: object) -> int:
+    print(f"crossres: {what}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ digest, so that no trained bit depends on this module.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
 from crossres import shapes
 from crossres.cifar import OFFICIAL, digest, fetch
 from crossres.paths import data_dir, data_manifest
-from crossres.records import write_atomic, write_json
+from crossres.records import read_json, write_atomic, write_json
+from crossres.schema import CrossresError
 
 
 class Layout(NamedTuple):
@@ -64,3 +66,19 @@ def prepare(name: str, root: Path, source: str | None) -> Path:
     manifest = data_manifest(root, name)
     write_json(manifest, {"dataset": name, "sha256": digests})
     return manifest
+
+
+def check(name: str, root: Path) -> None:
+    """Check that a data set was made ready; its files are checked as they are loaded.
+
+    Raises:
+        CrossresError: When it was not, with the command that does it.
+    """
+    manifest = data_manifest(root, name)
+    mend = f"crossres data {name}" + ("" if root == Path("data") else f" --root {shlex.quote(str(root))}")
+    if not manifest.exists():
+        raise CrossresError(f"{manifest}: no such file; to make it: {mend}")
+    document = read_json(manifest)
+    listed = document.get("sha256") if isinstance(document, dict) else None
+    if not isinstance(listed, dict) or not listed.keys() >= set(LAYOUTS[name].files):
+        raise CrossresError(f"{manifest}: does not list the digests of {name}; to make it again: {mend}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from crossres.schema import CrossresError, nearest
 from crossres.spec import Suite
 
 PACKAGE = Path(__file__).parent
@@ -24,6 +25,16 @@ def names(kind: str, suite: Suite | None = None) -> list[str]:
     """Return the names of all figures or tables, or of those that a suite has the runs for."""
     files = sorted(path.stem for path in (PACKAGE / kind).glob("*.py") if not path.stem.startswith("_"))
     return [name for name in files if suite is None or _has_runs_for(suite, kind, name)]
+
+
+def check_name(kind: str, name: str) -> None:
+    """Check that there is such a figure or table.
+
+    Raises:
+        CrossresError: When there is none, naming the nearest.
+    """
+    if name not in (known := names(kind)):
+        raise CrossresError(f"no {kind.removesuffix('s')} '{name}'{nearest(name, known)}")
 
 
 def _has_runs_for(suite: Suite, kind: str, name: str) -> bool:

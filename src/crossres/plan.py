@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from crossres import paths
 from crossres.models import build, parameter_count
-from crossres.records import Record, read_json, read_record
+from crossres.records import Record, read_json, read_record, write_atomic
 from crossres.schema import CrossresError
 from crossres.sharing import Sharing, TeacherLogits, pass_key, steps_per_epoch, stored_passes
 from crossres.spec import DATASETS, Model, Spec
@@ -129,9 +129,14 @@ def machine_of(device_name: str) -> Machine:
         if document.get("device") == device_name and document.get("points"):
             measured = [(Work(point["flops"], point["launches"]), point["seconds"]) for point in document["points"]]
             return fit(device_name, str(path), measured)
+    return thesis_machine()
+
+
+def thesis_machine() -> Machine:
+    """Return what work costs on the thesis's GPU, by the minutes that its runs took."""
     records = [read_record(path) for path in sorted(paths.SHIPPED.glob("published/*/*.json"))]
     if not records:
-        raise CrossresError("nothing is measured on this device; run `make bench` first")
+        raise CrossresError(f"{paths.SHIPPED / 'published'}: no records; git restore them, or run `make bench` first")
     return fit(records[0].provenance.device, "the minutes of the published runs", [_published(r) for r in records])
 
 
@@ -295,4 +300,4 @@ def write(plan: Plan, path: Path) -> None:
         "live_hours": plan.live_hours,
         "disk_gb": plan.disk_gb,
     }
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_atomic(path, json.dumps(document, indent=2) + "\n")

@@ -35,8 +35,10 @@ def contact_sheet(spec: Spec, data_root: Path, epoch: int, step: int, images: in
         labels, and lambda where it was mixed.
 
     Raises:
-        CrossresError: When the epoch has no such step.
+        CrossresError: When the run has no such epoch, or the epoch no such step.
     """
+    if not 1 <= epoch <= spec.optimisation.epochs:
+        raise CrossresError(f"--epoch {epoch}: run {spec.run} has the epochs 1 to {spec.optimisation.epochs}")
     train = load(spec.dataset, spec.view, data_root, torch.device("cpu")).train
     stream = Stream.of(spec, *train)
     if not 1 <= step <= stream.steps_per_epoch:

@@ -6,6 +6,7 @@ stands under `cost` and `provenance`, so that the rest of two equal runs is equa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -240,9 +241,9 @@ def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None])
     Raises:
         CrossresError: When it cannot be written; the old file is then untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
             if callable(content):
                 content(file)
@@ -252,8 +253,10 @@ def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None])
             os.fsync(file.fileno())
         os.replace(part, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        part.unlink(missing_ok=True)
-        raise CrossresError(f"{path}: could not be written ({error}); the old file is untouched") from error
+        with contextlib.suppress(OSError):  # a folder that is read-only, or is none
+            part.unlink()
+        why = getattr(error, "strerror", None) or error
+        raise CrossresError(f"{path}: could not be written ({why}); the old file is untouched") from error
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -20,11 +20,19 @@ class CrossresError(Exception):
     """A mistake the user can mend: one line that names the thing and the mend."""
 
 
+SHOWN = 50
+"""How many known words a message lists at most."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the closest known word, or the known words when none is close."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    if len(names) > SHOWN:
+        return f"; of {len(names):,}, the nearest: {', '.join(difflib.get_close_matches(word, names, n=5, cutoff=0))}"
+    return f"; known: {', '.join(names)}"
 
 
 class Strict(BaseModel):
@@ -63,16 +71,20 @@ def canonical_json(document: Any) -> str:
 
 def _explain(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    key = "".join(f"{part}." for part in first["loc"])[:-1]
     rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key{nearest(str(first['loc'][-1]), _siblings(model, first['loc'][:-1]))}{rest}"
-    got = "" if first["type"] == "missing" else f" (got {first['input']!r:.60})"
-    return f"{key}: {first['msg'].removeprefix('Value error, ')}{got}{rest}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("model_type", "model_attributes_type"):
+        message = f"should be a mapping, as in {{key: value}}, of {', '.join(_siblings(model, first['loc']))}"
+    whole = first["type"] == "value_error" and isinstance(first["input"], dict)  # which says nothing of what is wrong
+    got = "" if first["type"] == "missing" or whole else f" (got {first['input']!r:.60})"
+    return f"{key}: {message}{got}{rest}" if key else f"{message}{got}{rest}"
 
 
-def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
-    """Collect the field names that are allowed where an unknown key was found."""
+def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Collect the field names that are allowed at a place, in their order."""
     models: list[Any] = [model]
     for part in location:
         fields = [m.model_fields[part].annotation for m in models if _is_model(m) and part in m.model_fields]
@@ -81,7 +93,7 @@ def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> set[st
             continue
         tagged = [m for m in models if _is_model(m) and part in _tags(m)]
         models = tagged or models
-    return {name for m in models if _is_model(m) for name in m.model_fields}
+    return list(dict.fromkeys(name for m in models if _is_model(m) for name in m.model_fields))
 
 
 def _is_model(thing: Any) -> bool:

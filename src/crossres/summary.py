@@ -20,6 +20,12 @@ Role = Literal["teacher", "student", "alone"]
 
 TEXT_COLUMNS = ("suite", "run", "thesis_id", "role", "model", "method", "recipe", "resolution", "teacher", "select")
 """Columns that are text, also where a CSV reader takes them for numbers."""
+NUMBER_COLUMNS = (
+    *("seed", "accuracy_pct", "best_epoch", "last_accuracy_pct", "last_ten_mean_pct", "epochs", "planned_epochs"),
+    *("stopped_early", "last_test_loss", "max_test_loss", "parameters", "train_minutes", "nonfinite_steps"),
+    *("teacher_accuracy_pct", "gap_pct", "retention_pct", "compression", "truncated"),
+)
+"""The other columns that a summary has to have."""
 
 
 def method_name(spec: Spec) -> str:
@@ -79,12 +85,16 @@ def read_summary(path: Path) -> pd.DataFrame:
     Raises:
         CrossresError: When the file is missing or is not such a table.
     """
+    mend = "delete it and run its rule again"
     try:
-        return pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, "object"))
+        summary = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, "object"), compression=None)
     except FileNotFoundError:
         raise CrossresError(f"{path}: no such file") from None
     except ValueError as error:
-        raise CrossresError(f"{path}: not a summary ({error}); delete it and run its rule again") from None
+        raise CrossresError(f"{path}: not a summary ({' '.join(str(error).split())}); {mend}") from None
+    if missing := [name for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS) if name not in summary]:
+        raise CrossresError(f"{path}: not a summary (no column {', '.join(missing)}); {mend}")
+    return summary
 
 
 def _role(spec: Spec, teachers: Container[str | None]) -> Role:

@@ -105,7 +105,13 @@ def watch(
 
 def _look(config: Config, suite: Suite, chosen: Collection[str], field: str, view: View) -> tuple[list[State], str]:
     found = [state for state in states(config, suite) if state.run in chosen]
-    return found, picture(found, curves(config, suite, found, field), field, view)
+    drawn = curves(config, suite, found, field)
+    begun = [state for state in found if state.epoch or state.kind == "trained"]
+    unread = []
+    if len(drawn) < len(begun):
+        results = results_dir(config, suite)
+        unread = [state for state in begun if not _history(config, suite, results, state)]
+    return found, picture(found, drawn, field, view, unread)
 
 
 def curves(config: Config, suite: Suite, found: Sequence[State], field: str) -> list[Curve]:
@@ -132,21 +138,27 @@ def _history(config: Config, suite: Suite, results: Path, state: State) -> list[
     return recorded_history(record)
 
 
-def picture(found: Sequence[State], drawn: Sequence[Curve], field: str, view: View) -> str:
-    """Return the plot, the table below it, and a line for what is not shown."""
+def picture(
+    found: Sequence[State], drawn: Sequence[Curve], field: str, view: View, unread: Sequence[State] = ()
+) -> str:
+    """Return the plot, the table below it, and lines for what is not shown and what cannot be read."""
     names = list(dict.fromkeys(curve.run for curve in drawn))
     marks = {name: _mark(number, view.colour) for number, name in enumerate(names)}
-    room = None if view.height is None else max(3, view.height - LEAST_PLOT - 6)
+    room = None if view.height is None else max(3, view.height - LEAST_PLOT - 6 - bool(unread))
     rows = _most_urgent(found, room)
     table = show(rows, marks)
     if len(rows) < len(found):
         table += f"\nand {len(found) - len(rows)} more, which `crossres status` lists"
+    if unread:
+        table += f"\ncannot be read: the epochs of {', '.join(f'{state.run} seed {state.seed}' for state in unread)}"
     if not drawn:
         running = any(state.kind == "running" for state in found)
         none = f"{FIELDS[field]}: nothing to draw yet; " + (
             "the first epoch is under way" if running else "no epoch is done"
         )
-        if any(state.epoch for state in found):
+        if unread:
+            none = f"{FIELDS[field]}: nothing that can be drawn"
+        elif any(state.epoch for state in found):
             none = f"{FIELDS[field]}: no run has recorded it"
         return f"{none}\n\n{table}"
     height = 20 if view.height is None else max(LEAST_PLOT, view.height - table.count("\n") - 2)
