@@ -286,6 +286,48 @@ def test_several_seeds_and_runs_alone_are_said(demo: Suite, tmp_path: Path) -> N
     assert "Non-finite steps were not counted" in text
 
 
+def parsed(**runs: dict[str, object]) -> Suite:
+    """A suite of one's own on generated images, of tiny networks."""
+    model = {"name": "crossres/tiny_teacher", "pretrained": False}
+    return Suite.parse(
+        {
+            "suite": "own",
+            "title": "Own",
+            "dataset": {"name": "shapes"},
+            "runs": {k: {"model": model, **v} for k, v in runs.items()},
+        },
+        "own.yaml",
+    )
+
+
+def test_a_suite_of_one_run_has_a_report(tmp_path: Path) -> None:
+    suite = parsed(alone={"objective": {"method": "ce"}, "optimisation": {"epochs": 20, "select": "best_on_test"}})
+    tex = source_of(suite, records_of(suite), tmp_path)
+    text = prose(tex)
+    assert "presents 1 run on a generated set of shapes: 1 network that learns from the labels alone." in text
+    assert r"\section{Findings}" not in tex
+    assert "epochs (at most ten) by 12.20 points." in text
+    assert "Training took 90.0 seconds in all." in text
+    assert r"Table \ref{tab:shared} gives all settings." in text
+    assert "difference between runs" not in text and "difference between two runs" not in text
+    if shutil.which("latexmk"):
+        build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures")
+        assert "Limitations" in text_of(tmp_path / "report.pdf")
+
+
+def test_the_time_of_a_part_is_in_the_unit_of_the_whole(demo: Suite) -> None:
+    for minutes, whole, part in (
+        (0.01, "4.2", "1.2\u00a0seconds"),
+        (3, "21.0", "6.0\u00a0minutes"),
+        (60, "7.0", "2.0\u00a0hours"),
+    ):
+        suite = changed(demo, seeds=(1,))
+        cost = {"cost": Cost(parameters=1, train_minutes=minutes)}
+        records = [record.model_copy(update=cost) for record in records_of(suite)]
+        facts = Facts(suite, records, summarise(records))
+        assert (facts.training_time().split("\u00a0")[0], facts.training_time("teacher")) == (whole, part)
+
+
 def test_every_setting_of_a_spec_can_be_reported() -> None:
     """A setting that the table leaves out would let two runs pass as equal."""
     parts = {

@@ -164,6 +164,8 @@ def _varying(facts: Facts) -> list[list[list[Any]]]:
     """Return the tables of the settings in which the runs differ, so many runs each: rows of cells, the head first."""
     rows = [[name, *values] for name, values in facts.settings().varying if name != "Network"]  # the prose gives it
     tables: list[list[list[Any]]] = []
+    if not rows:
+        return tables
     for part in _chunks(range(len(facts.by_run)), SETTINGS_COLUMNS):
         head = ["Setting", *(stacked(facts.label(facts.runs()[index])) for index in part)]
         tables.append([head, *([row[0], *(row[1 + index] or MISSING for index in part)] for row in rows)])
