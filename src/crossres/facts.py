@@ -318,6 +318,11 @@ class Facts:
         return all(record.provenance.source for record in self.records)
 
     @property
+    def repeats_thesis(self) -> bool:
+        """Whether any run stands for one of the thesis."""
+        return any(record.spec.thesis_id for record in self.records)
+
+    @property
     def several_seeds(self) -> bool:
         return any(len(found) > 1 for found in self.by_run.values())
 
@@ -337,13 +342,6 @@ class Facts:
         """The cuts: `epochs 2`."""
         cuts = [cut for record in self.records for cut in _cuts(record).items()]
         return list(dict.fromkeys(f"{plain(key)} {plain(value)}" for key, value in cuts))
-
-    @property
-    def command(self) -> str:
-        """The command that builds the suite's report again, with the budget if one cut it."""
-        cuts = ", ".join(f"{key}: {str(value).lower()}" for key, value in _cuts(self.records[0]).items())
-        budget = f" budget='{{{cuts}}}'" if cuts else ""
-        return f"snakemake --cores all --config suite={self.suite.suite}{budget}"
 
     @property
     def images(self) -> Images:
