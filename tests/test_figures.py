@@ -69,12 +69,20 @@ def _cut(record: Record, seed: int, epochs: int) -> Record:
     return record.model_copy(update={**changed, "stopped_early": epochs < 16})
 
 
-@pytest.fixture(scope="session", params=["published", "short"])
+@pytest.fixture(scope="session")
+def mini() -> list[Record]:
+    """Runs of three seeds whose lines end close together, each at its own epoch."""
+    return [read_record(path) for path in sorted((ROOT / "paper/records/mini").glob("*/seed*.json"))]
+
+
+@pytest.fixture(scope="session", params=["published", "short", "mini"])
 def drawn(request):
     """Every figure of a suite, drawn once."""
     records = request.getfixturevalue(request.param)
+    runs = {record.name for record in records}
+    names = [name for name in NAMES if set(catalog.constant("figures", name, "RUNS")) <= runs]
     with figures.style():
-        yield {name: _module(name).draw(summarise(records), records) for name in NAMES}
+        yield {name: _module(name).draw(summarise(records), records) for name in names}
 
 
 def _module(name: str):
@@ -144,6 +152,38 @@ def test_labels_do_not_overlap(drawn):
         for axes in figure.axes:
             boxes = [Text.get_window_extent(text).padded(-1) for text in axes.texts if text.get_text()]
             assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i]), name
+
+
+def test_labels_keep_clear_of_the_horizontal_axis(drawn):
+    for name, figure in drawn.items():
+        figure.draw_without_rendering()
+        for axes in (axes for axes in figure.axes if axes.axison):
+            frame = axes.get_window_extent()
+            for text in (text for text in axes.texts if text.get_text()):
+                box = Text.get_window_extent(text)
+                assert box.y0 > frame.y0 or box.x0 > frame.x1 or box.x1 < frame.x0, (name, text)
+
+
+def test_leaders_cross_no_label(drawn):
+    for name, figure in drawn.items():
+        figure.canvas.draw()
+        for axes in figure.axes:
+            boxes = [Text.get_window_extent(text).padded(-1) for text in axes.texts if text.get_text()]
+            for text in axes.texts:
+                if leader := getattr(text, "arrow_patch", None):
+                    path = leader.get_transform().transform_path(leader.get_path())
+                    assert not any(path.intersects_bbox(box, filled=False) for box in boxes), (name, text)
+
+
+def test_seeds_keep_clear_of_the_percentages(drawn):
+    figure = drawn["fig4_retention_bar"]
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        marks = [
+            x for line in axes.lines if line.get_marker() == "|" for x in axes.transData.transform(line.get_xydata())
+        ]
+        boxes = [Text.get_window_extent(text).padded(2 * figure.dpi / 72) for text in axes.texts]
+        assert not [mark for mark in marks for box in boxes if box.contains(*mark)]
 
 
 def test_stopped_run_ends_at_its_last_epoch(published):

@@ -16,7 +16,7 @@ LAYERS = {
     | {"arguments"},
     "L1": {"acquire", "augment", "data", "shapes", "models", "train", "evaluate", "preview", "progress"}
     | {"plan", "probe", "step", "teacher", "export", "cifar"},
-    "L2": {"summary", "facts", "latex", "render", "figures", "tables"}
+    "L2": {"summary", "facts", "latex", "rebuild", "render", "figures", "tables"}
     | {"statistics", "measures", "claims", "audit", "evidence", "pages", "readme"},
 }
 MAY_IMPORT = {"L0": {"L0"}, "L1": {"L0", "L1"}, "L2": {"L0", "L2"}}

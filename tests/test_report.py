@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from crossres import catalog, render, shapes, tables
+from crossres import catalog, rebuild, render, shapes, tables
 from crossres.audit import audit
 from crossres.claims import Audit, load_claims
 from crossres.evidence import compared, wrong_rows
@@ -286,6 +288,48 @@ def test_several_seeds_and_runs_alone_are_said(demo: Suite, tmp_path: Path) -> N
     assert "Non-finite steps were not counted" in text
 
 
+def parsed(**runs: dict[str, object]) -> Suite:
+    """A suite of one's own on generated images, of tiny networks."""
+    model = {"name": "crossres/tiny_teacher", "pretrained": False}
+    return Suite.parse(
+        {
+            "suite": "own",
+            "title": "Own",
+            "dataset": {"name": "shapes"},
+            "runs": {k: {"model": model, **v} for k, v in runs.items()},
+        },
+        "own.yaml",
+    )
+
+
+def test_a_suite_of_one_run_has_a_report(tmp_path: Path) -> None:
+    suite = parsed(alone={"objective": {"method": "ce"}, "optimisation": {"epochs": 20, "select": "best_on_test"}})
+    tex = source_of(suite, records_of(suite), tmp_path)
+    text = prose(tex)
+    assert "presents 1 run on a generated set of shapes: 1 network that learns from the labels alone." in text
+    assert r"\section{Findings}" not in tex
+    assert "epochs (at most ten) by 12.20 points." in text
+    assert "Training took 90.0 seconds in all." in text
+    assert r"Table \ref{tab:shared} gives all settings." in text
+    assert "difference between runs" not in text and "difference between two runs" not in text
+    if shutil.which("latexmk"):
+        build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures")
+        assert "Limitations" in text_of(tmp_path / "report.pdf")
+
+
+def test_the_time_of_a_part_is_in_the_unit_of_the_whole(demo: Suite) -> None:
+    for minutes, whole, part in (
+        (0.01, "4.2", "1.2\u00a0seconds"),
+        (3, "21.0", "6.0\u00a0minutes"),
+        (60, "7.0", "2.0\u00a0hours"),
+    ):
+        suite = changed(demo, seeds=(1,))
+        cost = {"cost": Cost(parameters=1, train_minutes=minutes)}
+        records = [record.model_copy(update=cost) for record in records_of(suite)]
+        facts = Facts(suite, records, summarise(records))
+        assert (facts.training_time().split("\u00a0")[0], facts.training_time("teacher")) == (whole, part)
+
+
 def test_every_setting_of_a_spec_can_be_reported() -> None:
     """A setting that the table leaves out would let two runs pass as equal."""
     parts = {
@@ -310,10 +354,99 @@ def test_the_appendix_names_the_versions_of_the_records_and_none_of_the_builder(
     assert "Versions: python 3.11.2, torch 2.6.0" in prose(source_of(demo, records, tmp_path))
 
 
-def test_stale_records_are_flagged(demo: Suite, tmp_path: Path) -> None:
-    build = BuildInfo(sources_sha256="f" * 64)
-    assert "Older training code" in source_of(demo, records_of(demo), tmp_path, build)
-    assert "Older training code" not in source_of(demo, records_of(demo), tmp_path)
+def test_stale_records_are_flagged_and_counted(demo: Suite, tmp_path: Path) -> None:
+    build, records = BuildInfo(sources_sha256="f" * 64), records_of(demo)
+    assert f"All {len(records)} records were computed with" in prose(source_of(demo, records, tmp_path, build))
+    now = {"sources_sha256": "f" * 64}
+    new = [r.model_copy(update={"provenance": r.provenance.model_copy(update=now)}) for r in records]
+    text = prose(source_of(demo, [*records[:3], *new[3:]], tmp_path, build))
+    assert f"3 of the {len(records)} records were computed with" in text
+    assert f"1 of the {len(records)} records was computed" in prose(
+        source_of(demo, [*records[:1], *new[1:]], tmp_path, build)
+    )
+    for current in (source_of(demo, new, tmp_path, build), source_of(demo, records, tmp_path)):
+        assert "Older training code" not in current
+
+
+def test_the_report_says_where_its_suite_and_records_are_from(demo: Suite, tmp_path: Path) -> None:
+    text = prose(source_of(demo, records_of(demo), tmp_path)).replace(r"\allowbreak{}", "")
+    assert r"is defined in \texttt{workflow/suites/demo.yaml}; it has" in text
+    assert r"\texttt{snakemake {}-cores all {}-config suite=demo}".replace("{}-", "-{}-") in text
+    assert "computed beforehand" not in text and "It repeats, varies or demonstrates" in text
+    some = BuildInfo(given=[run for run in demo.runs if run != "kd_32"])
+    text = prose(source_of(demo, records_of(demo), tmp_path, some)).replace(r"\allowbreak{}", "")
+    assert r"Those of v2 were computed for this report; the others are read from \texttt{paper/records/demo}" in text
+    assert r"\textquotesingle{}records=[kd\_32]\textquotesingle{}" in text
+    shipped = BuildInfo(given=list(demo.runs))
+    text = prose(source_of(demo, records_of(demo), tmp_path, shipped)).replace(r"\allowbreak{}", "")
+    assert "They were computed beforehand, and are read from" in text and "suite=demo records=shipped}" in text
+
+
+def test_a_suite_of_ones_own_is_not_passed_off_as_the_projects(tmp_path: Path) -> None:
+    suite = parsed(alone={"objective": {"method": "ce"}, "optimisation": {"epochs": 6}})
+    build = BuildInfo(suite_file=Path("/home/someone/mine/own file.yaml"))
+    text = prose(source_of(suite, records_of(suite), tmp_path, build)).replace(r"\allowbreak{}", "")
+    assert "someone" not in text
+    assert r"\texttt{own file.yaml}, a file of the user's own outside the project; it has" in text
+    assert r"suite=/path/to/own file.yaml" in text and "with the folder of one's copy of own file.yaml:" in text
+    assert "repeats, varies" not in text and "None of its runs is one of the thesis" in text
+
+
+def test_where_no_claim_is_tested_the_audit_is_a_sentence(demo: Suite, tmp_path: Path) -> None:
+    suite = parsed(
+        one={"objective": {"method": "ce"}, "optimisation": {"epochs": 6}},
+        two={"objective": {"method": "ce"}, "optimisation": {"epochs": 8}},
+    )
+    suite = changed(suite, factors={"length": Factor(title="The length", levels={"4": "one", "8": "two"})})
+    tex = source_of(suite, records_of(suite), tmp_path)
+    text = prose(tex)
+    assert "None of the 25 claims of the thesis can be tested by it." in text
+    assert "The records of this suite can test none of them." in text
+    assert "The length. Accuracy in per cent" in text
+    for left_out in (r"\label{tab:claims}", "What decided", "What the controls say", "Limits of this evidence"):
+        assert left_out in source_of(demo, records_of(demo), tmp_path) and left_out not in tex
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        ({}, ["snakemake --cores all --config suite=demo"]),
+        ({"given": ["kd_32"]}, 4),
+        ({"budget": Budget(epochs=2, train_images=100, test_images=50, pretrained=False)}, 3),
+        ({"chosen_by": "/path/to/" + "x" * 80 + ".yaml", "budget": Budget(epochs=1)}, 3),
+    ],
+)
+def test_the_command_to_rebuild_can_be_pasted(words: dict[str, object], lines: list[str] | int, demo: Suite) -> None:
+    many = changed(demo, runs={**demo.runs, **{f"run_{index}": demo.runs["kd_32"] for index in range(9)}})
+    options: dict[str, object] = {"chosen_by": "demo", "given": (), "budget": None, **words}
+    found = rebuild.command(many, **options)  # type: ignore[arg-type]
+    assert found == lines or len(found) == lines
+    assert len(found) == 1 or all(len(line) <= rebuild.WIDTH for line in found if "xxx" not in line)
+    (joined,) = rebuild.command(many, **options, width=10_000)  # type: ignore[arg-type]
+    told = ["bash", "-c", "\n".join(found).replace("snakemake", "printf '%s\\n'")]
+    assert subprocess.run(told, capture_output=True, text=True, check=True).stdout.split("\n") == [
+        *shlex.split(joined)[1:],
+        "",
+    ]
+
+
+def test_the_file_of_a_suite_is_named_by_its_place(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    (root / "workflow/suites").mkdir(parents=True)
+    for file, expected in (
+        (Path("workflow/suites/mini.yaml"), ("workflow/suites/mini.yaml", False, "mini")),
+        (root / "workflow/suites/mini.yaml", ("workflow/suites/mini.yaml", False, "mini")),
+        (Path("mine/x.yml"), ("mine/x.yml", False, "mine/x.yml")),
+        (tmp_path / "x.yaml", ("x.yaml", True, "/path/to/x.yaml")),
+        (Path("../x.yaml"), ("x.yaml", True, "/path/to/x.yaml")),
+    ):
+        assert rebuild.definition(file, root) == expected
+
+
+def test_given_runs_are_told_by_their_files(demo: Suite) -> None:
+    files = [shipped_record("demo", "kd_32", 1), Path("results/demo/dkd_beta2/seed1/record.json")]
+    assert rebuild.given_runs(demo, files) == ["kd_32"]
+    assert rebuild.given_runs(demo, files[1:]) == []
 
 
 @pytest.mark.parametrize("name", ["cifar100", "cifar10", "shapes"])

@@ -283,15 +283,21 @@ def _claims(args: argparse.Namespace) -> None:
 
 
 def _tex(args: argparse.Namespace) -> None:
-    from crossres import provenance, render
+    from crossres import provenance, rebuild, render
     from crossres.claims import Audit
     from crossres.records import read_json, read_record, write_atomic
     from crossres.spec import load_suite
     from crossres.summary import read_summary
 
-    build = render.BuildInfo(commit=args.commit or provenance.commit(), sources_sha256=provenance.sources_digest())
+    suite = load_suite(args.suite)
+    build = render.BuildInfo(
+        commit=args.commit or provenance.commit(),
+        sources_sha256=provenance.sources_digest(),
+        suite_file=args.suite,
+        given=rebuild.given_runs(suite, args.records),
+    )
     source = render.render_report(
-        load_suite(args.suite),
+        suite,
         [read_record(path) for path in args.records],
         read_summary(args.summary),
         Audit.parse(read_json(args.claims), str(args.claims)),

@@ -297,12 +297,30 @@ class Facts:
         """Name some runs in a sentence: `v1 and v2`, or `all runs`."""
         return "all runs" if set(runs) == set(self.by_run) else listing(self.label(run) for run in runs)
 
+    @property
+    def cast(self) -> str:
+        """The networks by what they learn from: `1 teacher and 2 students that learn from it`."""
+        teachers, students, alone = (len(self.runs(role)) for role in ("teacher", "student", "alone"))
+        parts = [counted(teachers, "teacher")] if teachers else []
+        if students:
+            parts.append(
+                f"{counted(students, 'student')} that {_learn(students)} from {'it' if teachers == 1 else 'them'}"
+            )
+        if alone:
+            parts.append(f"{counted(alone, 'network')} that {_learn(alone)} from the labels alone")
+        return listing(parts)
+
     # The records as a whole
 
     @property
     def published(self) -> bool:
         """Whether all figures come from elsewhere."""
         return all(record.provenance.source for record in self.records)
+
+    @property
+    def repeats_thesis(self) -> bool:
+        """Whether any run stands for one of the thesis."""
+        return any(record.spec.thesis_id for record in self.records)
 
     @property
     def several_seeds(self) -> bool:
@@ -326,13 +344,6 @@ class Facts:
         return list(dict.fromkeys(f"{plain(key)} {plain(value)}" for key, value in cuts))
 
     @property
-    def command(self) -> str:
-        """The command that builds the suite's report again, with the budget if one cut it."""
-        cuts = ", ".join(f"{key}: {str(value).lower()}" for key, value in _cuts(self.records[0]).items())
-        budget = f" budget='{{{cuts}}}'" if cuts else ""
-        return f"snakemake --cores all --config suite={self.suite.suite}{budget}"
-
-    @property
     def images(self) -> Images:
         """The data set, as the first record's spec has it."""
         dataset = self.records[0].spec.dataset
@@ -342,9 +353,12 @@ class Facts:
         return Images(dataset.name, whole.title, whole.classes, f"{train:,}", f"{test:,}", validation)
 
     def training_time(self, role: Role | None = None) -> str:
-        """Return the training time of all records, or of one role's, in hours or, below two, in minutes."""
-        minutes = sum(record.cost.train_minutes for run in self.runs(role) for record in self.by_run[run])
-        return f"{minutes / 60:,.1f}\u00a0hours" if minutes >= 120 else f"{minutes:.1f}\u00a0minutes"
+        """Return the training time of all records, or of one role's, in the unit that suits that of all."""
+        minutes = {run: sum(record.cost.train_minutes for record in self.by_run[run]) for run in self.runs()}
+        whole, part = sum(minutes.values()), sum(minutes[run] for run in self.runs(role))
+        if whole >= 120:
+            return f"{part / 60:,.1f}\u00a0hours"
+        return f"{part:.1f}\u00a0minutes" if whole >= 2 else f"{60 * part:.1f}\u00a0seconds"
 
     def nonfinite_steps(self) -> int | None:
         """Return how many steps were not finite in all records, or None when that was not logged."""
@@ -525,6 +539,10 @@ class Facts:
             lacking = [name for name in self.runs("teacher") if (title, name) not in had]
             missing += [f"{title} from {self.label(name)}" for name in lacking]
         return missing
+
+
+def _learn(number: int) -> str:
+    return "learns" if number == 1 else "learn"
 
 
 def _cuts(record: Record) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from crossres import catalog, evidence
+from crossres import catalog, evidence, rebuild
 from crossres.claims import VERDICTS, Audit
 from crossres.facts import Facts, Number, counted, listing, plain, signed
 from crossres.latex import Latex, escape, mono, stacked
-from crossres.paths import TEMPLATES
+from crossres.paths import TEMPLATES, suite_file
 from crossres.records import Record, write_atomic
 from crossres.schema import CrossresError
 from crossres.spec import Suite
@@ -46,6 +46,10 @@ class BuildInfo:
     """Commit of this project, with `+` when the tree had changes; printed in the appendix."""
     sources_sha256: str | None = None
     """Digest of the training modules as they are now, to flag records of other ones."""
+    suite_file: Path | None = None
+    """The suite's file, as it was given; the project's own of that name when None."""
+    given: Collection[str] = ()
+    """Runs whose records were shipped rather than computed."""
 
 
 def finalize(value: object) -> str:
@@ -127,14 +131,17 @@ def _add_filters(env: jinja2.Environment, facts: Facts) -> None:
 
 def _context(facts: Facts, build: BuildInfo) -> dict[str, Any]:
     """Return every name that the template and the captions know, but for the floats."""
-    digests = {record.provenance.sources_sha256 for record in facts.records} - {None, build.sources_sha256}
+    current = {None, build.sources_sha256}
+    defined = rebuild.definition(build.suite_file or suite_file(facts.suite.suite))
     figures = catalog.names("figures", facts.suite)
     return {
         **{name: getattr(facts, name) for name in dir(facts) if not name.startswith("_")},
         **{"counted": counted, "latex": Latex, "abs": abs, "signed": signed, "listing": listing, "Number": Number},
         "has_figure": lambda name: name in figures,
         "build": build,
-        "stale": bool(build.sources_sha256 and digests),
+        "stale": [r for r in facts.records if build.sources_sha256 and r.provenance.sources_sha256 not in current],
+        "defined": defined,
+        "command": rebuild.command(facts.suite, defined.chosen_by, build.given, facts.records[0].spec.budget),
         "shared_rows": _chunks(facts.settings().shared, 2),
         "varying": _varying(facts),
     }
@@ -147,6 +154,7 @@ def _audit_context(facts: Facts, audit: Audit) -> dict[str, Any]:
     controls = [control.estimate for finding in audit.findings for control in finding.controls]
     return {
         "audit": audit,
+        "tested": [finding for finding in audit.findings if finding.verdict != "not tested here"],
         "verdicts": VERDICTS,
         "decided": lambda verdict: evidence.decided(audit, verdict),
         "claim_rows": evidence.claim_rows(audit),
@@ -164,6 +172,8 @@ def _varying(facts: Facts) -> list[list[list[Any]]]:
     """Return the tables of the settings in which the runs differ, so many runs each: rows of cells, the head first."""
     rows = [[name, *values] for name, values in facts.settings().varying if name != "Network"]  # the prose gives it
     tables: list[list[list[Any]]] = []
+    if not rows:
+        return tables
     for part in _chunks(range(len(facts.by_run)), SETTINGS_COLUMNS):
         head = ["Setting", *(stacked(facts.label(facts.runs()[index])) for index in part)]
         tables.append([head, *([row[0], *(row[1 + index] or MISSING for index in part)] for row in rows)])

@@ -120,7 +120,7 @@ rule tex:
         tables=products("tables", ".tex"),
         template="paper/report.tex.j2",
         claims=rules.audit.output,
-        modules=[f"{SOURCES}/{name}.py" for name in ("evidence", "facts", "latex", "render")],
+        modules=[f"{SOURCES}/{name}.py" for name in ("evidence", "facts", "latex", "rebuild", "render")],
     output:
         f"{RESULTS}/report.tex",
     log:

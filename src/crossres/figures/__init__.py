@@ -24,6 +24,7 @@ from crossres.summary import recipe_name, resolution_name
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
 COLUMN_IN = 3.35
 """Width of a figure that fills one column (85 mm)."""
@@ -351,13 +352,16 @@ def label_ends(axes: Axes, ends: Sequence[End], gap: float = 0.035) -> None:
             va="center",
             linespacing=1.1,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3},
+            arrowprops={
+                **{"arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3},
+                "relpos": (0, 0.5),  # to the text's edge: towards its middle it would cross another label
+            },
         )
 
 
 def label_inside(axes: Axes, end: End, above: bool, shift_pt: tuple[float, float] = (4, 5)) -> None:
-    """Label a line that ends within the axes, above or below its end."""
-    axes.annotate(
+    """Label a line that ends within the axes, above or below its end; below, the axes make room for it."""
+    text = axes.annotate(
         end.text,
         xy=(end.x, end.y),
         xytext=(shift_pt[0], shift_pt[1] if above else -shift_pt[1]),
@@ -368,6 +372,21 @@ def label_inside(axes: Axes, end: End, above: bool, shift_pt: tuple[float, float
         va="bottom" if above else "top",
         linespacing=1.1,
     )
+    if not above:
+        _make_room(axes, end, text)
+
+
+def _make_room(axes: Axes, end: End, text: Annotation) -> None:
+    """Lower the vertical limit of the axes until a text that hangs from a line's end is inside."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    frame, height = axes.get_window_extent(), float(axes.transData.transform((end.x, end.y))[1])
+    needed = height - text.get_window_extent().y0 + figure.dpi / 72 * 2
+    lack = needed - (height - frame.y0)
+    if lack > 0 and needed < frame.height:
+        lowered = frame.y0 - frame.height * lack / (frame.height - needed)
+        axes.set_ylim(bottom=float(axes.transData.inverted().transform((frame.x0, lowered))[1]))
 
 
 def draw_lines(

@@ -64,7 +64,8 @@ def _rows(students: pd.DataFrame) -> dict[str, float]:
 def _draw_student(bars: Axes, pairs: Axes, seeds: pd.DataFrame, y: float, colour: str) -> None:
     retention, accuracy, teacher = (seeds[c].mean() for c in ("retention_pct", "accuracy_pct", "teacher_accuracy_pct"))
     bars.barh(y, retention, height=0.62, color=colour, zorder=2)
-    bars.text(seeds["retention_pct"].max() + 1.2, y, f"{retention:.2f} %", **TEXT)
+    edge, beside = max(retention, seeds["retention_pct"].max()), {"textcoords": "offset points", **TEXT}
+    bars.annotate(f"{retention:.2f} %", xy=(edge, y), xytext=(5, 0), **beside)
     pairs.plot([accuracy, teacher], [y, y], color=figures.MUTED, linewidth=0.9, zorder=2)
     pairs.plot(teacher, y, marker="D", ms=4.4, mfc="white", mec=figures.INK, mew=0.9, zorder=3)
     pairs.plot(accuracy, y, marker="o", ms=5, color=colour, zorder=4)
@@ -84,9 +85,8 @@ def _draw_student(bars: Axes, pairs: Axes, seeds: pd.DataFrame, y: float, colour
         f"{accuracy:.2f}",
         xy=(seeds["accuracy_pct"].max() if ahead else seeds["accuracy_pct"].min(), y),
         xytext=(5 if ahead else -5, 0),
-        textcoords="offset points",
         ha="left" if ahead else "right",
-        **TEXT,
+        **beside,
     )
 
 
