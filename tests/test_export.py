@@ -237,7 +237,7 @@ def leave_record(suite: Suite, results: Path, seed: int, test_pct: float, valida
     published = read_record(Path(PUBLISHED))
     entry = published.history[0].model_copy(update={"validation_accuracy_pct": validation_pct})
     best = published.best.model_copy(update={"epoch": 1, "top1_pct": test_pct})
-    changed = {"spec": suite.resolve("alone", seed), "history": [entry], "best": best}
+    changed = {"spec": suite.resolve("alone", seed), "history": [entry], "best": best, "last": best}
     path = paths.record_file(results, "alone", seed)
     write_record(path, published.model_copy(update=changed))
     return path
