@@ -287,9 +287,7 @@ def test_what_is_not_there_is_named(mine: Suite, tmp_path: Path) -> None:
         choice.choose(mine, tmp_path, "alon")
     record = leave_record(mine, tmp_path, 1, 70.0)
     edited = mine.model_copy(update={"dataset": mine.dataset.model_copy(update={"validation_images": 60})})
-    with pytest.raises(
-        CrossresError, match="stale: its spec differs from the suite's in dataset; compute the run again"
-    ):
+    with pytest.raises(CrossresError, match="stale: its spec differs from the suite's in dataset; compute it again"):
         choice.choose(edited, tmp_path)
     record.write_text(record.read_text()[:50])
     with pytest.raises(CrossresError, match="not valid JSON"):
