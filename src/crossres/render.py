@@ -23,7 +23,7 @@ import pandas as pd
 from crossres import catalog, evidence, rebuild
 from crossres.claims import VERDICTS, Audit
 from crossres.facts import Facts, Number, counted, listing, plain, signed
-from crossres.latex import Latex, escape, mono, stacked
+from crossres.latex import Latex, escape, mono, sourced, stacked
 from crossres.paths import TEMPLATES, suite_file
 from crossres.records import Record, write_atomic
 from crossres.schema import CrossresError
@@ -75,7 +75,7 @@ def environment(templates: Path, finalize: Callable[[Any], str] = finalize) -> j
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.filters.update(mono=mono, listing=listing, up=lambda text: text[:1].upper() + text[1:])
+    env.filters.update(mono=mono, sourced=sourced, listing=listing, up=lambda text: text[:1].upper() + text[1:])
     return env
 
 
