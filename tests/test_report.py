@@ -340,6 +340,7 @@ def test_a_suite_of_one_run_has_a_report(tmp_path: Path) -> None:
     assert "epochs (at most ten) by 12.20 points." in text
     assert "Training took 90.0 seconds in all." in text
     assert r"Table \ref{tab:shared} gives all settings." in text
+    assert "Figure \\ref{fig:fig4_retention_bar} has no retention to show" in text
     assert "difference between runs" not in text and "difference between two runs" not in text
     if shutil.which("latexmk"):
         build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures")
@@ -417,7 +418,7 @@ def test_a_suite_of_ones_own_is_not_passed_off_as_the_projects(tmp_path: Path) -
     text = prose(source_of(suite, records_of(suite), tmp_path, build)).replace(r"\allowbreak{}", "")
     assert "someone" not in text
     assert r"\texttt{own file.yaml}, a file of the user's own outside the project; it has" in text
-    assert r"suite=/path/to/own file.yaml" in text and "with the folder of one's copy of own file.yaml:" in text
+    assert r"suite=/path/to/own file.yaml" in text and "where /path/to stands for the folder of own file.yaml:" in text
     assert "repeats, varies" not in text and "None of its runs is one of the thesis" in text
 
 
@@ -556,6 +557,7 @@ def test_the_first_page_of_a_truncated_demo_says_so(demo: Suite, tmp_path: Path)
     build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures")
     text = text_of(tmp_path / "report.pdf")
     assert "Small networks were trained for minutes on generated images" in text
+    assert f"All {len(suite.jobs())} records in this report are truncated" in text
     assert "are truncated: training was cut by a budget (train images 100 and epochs 2)" in text
     assert f"Non-finite steps. In {2 * 3 * len(suite.jobs())} training steps" in text
     assert SPECIALS in text.replace(" ", "")
