@@ -246,6 +246,7 @@ def test_lists_end_with_a_full_stop_and_tests_are_called_two_sided(published_tex
     assert r"it takes. \end{description}" in text and text.count("; \\item[") == 5
     assert "of the two-sided test against that bound, after correction: it is small, too, where" in text
     assert "of the two-sided test against the bound that the claim names" in text
+    assert "[0.81,~3.39]" in published_tex
 
 
 def test_half_widths_are_promised_where_there_are_any(demo: Suite, tmp_path: Path) -> None:

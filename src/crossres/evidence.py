@@ -91,7 +91,8 @@ def control_rows(audit: Audit) -> list[ControlRow]:
     for finding in audit.findings:
         for control in finding.controls:
             if control.estimate is not None:
-                value = _minus(f"{value_text(control.estimate)} {interval_text(control)}".strip())
+                interval = interval_text(control).replace(" ", "\u00a0")  # so that it stays whole in a narrow column
+                value = _minus(f"{value_text(control.estimate)} {interval}".strip())
                 rows.append(ControlRow(finding.id, control, value, p_text(control.estimate.p_holm)))
     return rows
 
