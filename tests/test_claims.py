@@ -12,7 +12,19 @@ import yaml
 from crossres import paths
 from crossres.__main__ import main
 from crossres.audit import audit
-from crossres.claims import VERDICTS, Audit, Claims, as_text, compare, load_claims, required
+from crossres.claims import (
+    VERDICTS,
+    Audit,
+    Claims,
+    Estimate,
+    Figure,
+    as_text,
+    compare,
+    interval_text,
+    load_claims,
+    required,
+    value_text,
+)
 from crossres.records import Record, pack_bits, read_record, write_json
 from crossres.schema import CrossresError
 from crossres.spec import Suite, load_suite
@@ -246,3 +258,24 @@ def test_claims_survive_being_written_and_read(of_the_logs: Audit, tmp_path: Pat
     path = tmp_path / "claims.json"
     write_json(path, of_the_logs.model_dump(mode="json"))
     assert Audit.parse(yaml.safe_load(path.read_text()), "again") == of_the_logs
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ((-9.34, -10.58, -8.09), "-9.34 [-10.58, -8.09]"),
+        ((0.04821, 0.04689, 0.0496), "0.0482 [0.0469, 0.0496]"),
+        ((-0.00307, -0.00443, -0.00172), "-0.0031 [-0.0044, -0.0017]"),
+        ((1.00076, 0.99826, 1.00326), "1.0008 [0.9983, 1.0033]"),
+        ((5.0, 5.0, 5.0), "5.00 [5.00, 5.00]"),
+        ((84.0, None, None), "84"),
+        ((0.2, None, None), "0.20"),
+    ],
+)
+def test_an_interval_is_printed_with_the_decimals_that_tell_its_ends_apart(
+    numbers: tuple[float, float | None, float | None], shown: str
+) -> None:
+    value, low, high = numbers
+    figure = Figure(estimate=Estimate(value=value, seeds=1, low=low, high=high))
+    assert figure.estimate is not None
+    assert f"{value_text(figure.estimate)} {interval_text(figure)}".strip() == shown

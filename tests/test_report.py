@@ -16,7 +16,7 @@ from crossres.audit import audit
 from crossres.claims import Audit, load_claims
 from crossres.evidence import compared, wrong_rows
 from crossres.facts import SETTINGS, Facts, Number
-from crossres.latex import Latex, escape
+from crossres.latex import Latex, escape, mono, sourced
 from crossres.losses import METHODS
 from crossres.paths import CLAIMS, shipped_record, suite_file
 from crossres.records import Calibrated, Cost, Epoch, Evaluation, Provenance, Record, read_record
@@ -241,6 +241,36 @@ def test_the_audit_says_what_decided_and_what_it_cannot_tell(published_tex: str)
         assert said in text, said
 
 
+def test_lists_end_with_a_full_stop_and_tests_are_called_two_sided(published_tex: str) -> None:
+    text = prose(published_tex)
+    assert r"it takes. \end{description}" in text and text.count("; \\item[") == 5
+    assert "of the two-sided test against that bound, after correction: it is small, too, where" in text
+    assert "of the two-sided test against the bound that the claim names" in text
+    assert "[0.81,~3.39]" in published_tex
+
+
+def test_half_widths_are_promised_where_there_are_any(demo: Suite, tmp_path: Path) -> None:
+    one_seed = {"teacher_64": demo.runs["teacher_64"].model_copy(update={"seeds": (1,)})}
+    one_seed["teacher_32"] = demo.runs["teacher_32"].model_copy(update={"seeds": (1,)})
+    factors = {
+        "teacher": Factor(title="One seed", levels={"32": "teacher_32", "64": "teacher_64"}),
+        "beta": Factor(title="Two seeds", levels={"2": "dkd_beta2", "8": "dkd_beta8"}),
+    }
+    suite = changed(demo, seeds=(1, 2), factors=factors, runs={**demo.runs, **one_seed})
+    text = prose(source_of(suite, records_of(suite), tmp_path))
+    assert "One seed. Accuracy in per cent, change in points.}" in text
+    assert r"Two seeds. Accuracy in per cent, change in points, paired by seed, with half-widths of 95 \% t" in text
+    assert "Figures are means over seeds; the tables give the half-widths" in text
+
+
+def test_a_source_is_set_word_by_word_and_no_suffix_is_torn_off() -> None:
+    assert sourced("https://host.org/a/b, README.md at commit 68fc1581138e5d80") == (
+        mono("https://host.org/a/b") + ", " + r"\texttt{README.md} at commit \texttt{68fc1581138e5d80}"
+    )
+    assert mono("a/b.c.py") == r"\texttt{a/\allowbreak{}b.\allowbreak{}c.py}"
+    assert sourced("the defaced README of 2025") == "the defaced README of 2025"
+
+
 def test_factors_are_set_as_tables_of_their_levels(demo: Suite, tmp_path: Path) -> None:
     beta = Factor(title="The weight of NCKD", levels={"β = 2": "dkd_beta2", "β = 8": "dkd_beta8"})
     suite = changed(demo, seeds=(1, 2), factors={"beta": beta})
@@ -311,6 +341,7 @@ def test_a_suite_of_one_run_has_a_report(tmp_path: Path) -> None:
     assert "epochs (at most ten) by 12.20 points." in text
     assert "Training took 90.0 seconds in all." in text
     assert r"Table \ref{tab:shared} gives all settings." in text
+    assert "Figure \\ref{fig:fig4_retention_bar} has no retention to show" in text
     assert "difference between runs" not in text and "difference between two runs" not in text
     if shutil.which("latexmk"):
         build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures")
@@ -388,7 +419,7 @@ def test_a_suite_of_ones_own_is_not_passed_off_as_the_projects(tmp_path: Path) -
     text = prose(source_of(suite, records_of(suite), tmp_path, build)).replace(r"\allowbreak{}", "")
     assert "someone" not in text
     assert r"\texttt{own file.yaml}, a file of the user's own outside the project; it has" in text
-    assert r"suite=/path/to/own file.yaml" in text and "with the folder of one's copy of own file.yaml:" in text
+    assert r"suite=/path/to/own file.yaml" in text and "where /path/to stands for the folder of own file.yaml:" in text
     assert "repeats, varies" not in text and "None of its runs is one of the thesis" in text
 
 
@@ -527,6 +558,7 @@ def test_the_first_page_of_a_truncated_demo_says_so(demo: Suite, tmp_path: Path)
     build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures")
     text = text_of(tmp_path / "report.pdf")
     assert "Small networks were trained for minutes on generated images" in text
+    assert f"All {len(suite.jobs())} records in this report are truncated" in text
     assert "are truncated: training was cut by a budget (train images 100 and epochs 2)" in text
     assert f"Non-finite steps. In {2 * 3 * len(suite.jobs())} training steps" in text
     assert SPECIALS in text.replace(" ", "")

@@ -25,6 +25,7 @@ from crossres.claims import (
     Finding,
     Subject,
     Verdict,
+    interval_text,
     value_text,
 )
 from crossres.facts import Facts
@@ -321,10 +322,7 @@ def _also_differs(claim: Claim, facts: Facts) -> list[str]:
 
 
 def _number(estimate: Estimate) -> str:
-    text = value_text(estimate)
-    if estimate.low is not None and estimate.high is not None:
-        text += f" [{estimate.low:.2f}, {estimate.high:.2f}]"
-    return text.replace("-", "−")
+    return f"{value_text(estimate)} {interval_text(Figure(estimate=estimate))}".strip().replace("-", "−")
 
 
 def _chance(estimate: Estimate) -> str:

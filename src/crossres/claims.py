@@ -6,6 +6,7 @@ suite into `results/<suite>/claims.json`, an `Audit`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -321,10 +322,17 @@ def reported_text(figure: Figure) -> str:
     return figure.reported or "" if figure.agrees is not None else ""
 
 
+def decimals(estimate: Estimate) -> int:
+    """Return the decimals of a number and its interval: two, none of a count, more where the interval is narrow."""
+    if estimate.low is None or estimate.high is None:
+        return 0 if estimate.value == int(estimate.value) else 2
+    width = estimate.high - estimate.low
+    return max(2, 1 - math.floor(math.log10(width))) if width > 0 else 2
+
+
 def value_text(estimate: Estimate) -> str:
-    """Return a number to two decimals, or to none where it is a count."""
-    whole = estimate.low is None and estimate.value == int(estimate.value)
-    return f"{estimate.value:.{0 if whole else 2}f}"
+    """Return a number with its decimals."""
+    return f"{estimate.value:.{decimals(estimate)}f}"
 
 
 def interval_text(figure: Figure | Controlled) -> str:
@@ -332,7 +340,8 @@ def interval_text(figure: Figure | Controlled) -> str:
     estimate = figure.estimate
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
-    return f"[{estimate.low:.2f}, {estimate.high:.2f}]"
+    digits = decimals(estimate)
+    return f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
 def p_text(p: float | None) -> str:

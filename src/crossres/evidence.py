@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from crossres.claims import Audit, Controlled, Figure, Finding, found_text, interval_text, p_text, reported_text
+from crossres.claims import (
+    Audit,
+    Controlled,
+    Figure,
+    Finding,
+    found_text,
+    interval_text,
+    p_text,
+    reported_text,
+    value_text,
+)
 from crossres.facts import Facts, Number
 from crossres.records import Record
 from crossres.spec import Factor
@@ -38,6 +48,7 @@ class LevelRow(NamedTuple):
     run: str
     accuracy: Number
     half_width: Number | None
+    """Of the 95 % t interval; None below two seeds, as is that of the change."""
     change: Number | None
     change_half_width: Number | None
 
@@ -80,7 +91,8 @@ def control_rows(audit: Audit) -> list[ControlRow]:
     for finding in audit.findings:
         for control in finding.controls:
             if control.estimate is not None:
-                value = _minus(f"{control.estimate.value:.2f} {interval_text(control)}".strip())
+                interval = interval_text(control).replace(" ", "\u00a0")  # so that it stays whole in a narrow column
+                value = _minus(f"{value_text(control.estimate)} {interval}".strip())
                 rows.append(ControlRow(finding.id, control, value, p_text(control.estimate.p_holm)))
     return rows
 

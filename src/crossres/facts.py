@@ -76,6 +76,13 @@ def counted(number: int, word: str) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
+def portion(part: int, whole: int, word: str) -> str:
+    """Return `All 3 records`, `2 of the 3 records` or `The only record`."""
+    if part < whole:
+        return f"{part:,} of the {counted(whole, word)}"
+    return f"All {counted(whole, word)}" if whole > 1 else f"The only {word}"
+
+
 def signed(number: Number, spread: Number | None = None) -> str:
     """Print a difference with its sign, and its half-width where there is one."""
     text = f"{float(number):+.{number.digits}f}".replace("-", "−")

@@ -59,9 +59,15 @@ def _plain(char: str) -> str:
 
 
 def mono(text: str) -> Latex:
-    """Set a name, path or command in typewriter, breakable after `/`, `_` and `.`."""
+    """Set a name, path or command in typewriter, breakable after `/`, `_` and `.`, but not before a file's suffix."""
     escaped = escape(text).replace("'", r"\textquotesingle{}")
-    return Latex("\\texttt{" + re.sub(r"(/|\\_|\.)(?=.)", r"\1\\allowbreak{}", escaped) + "}")
+    return Latex("\\texttt{" + re.sub(r"(/|\\_|\.(?!\w{1,4}$))(?=.)", r"\1\\allowbreak{}", escaped) + "}")
+
+
+def sourced(text: str) -> Latex:
+    """Set a source: its addresses, files and commits in typewriter, the words between them as they are."""
+    parts = re.split(r"(https?://[^\s,]+|\w[\w/-]*\.\w+|\b(?=[a-f]*[0-9])[0-9a-f]{7,40}\b)", text)
+    return Latex("".join(mono(part) if index % 2 else escape(part) for index, part in enumerate(parts)))
 
 
 def stacked(text: str) -> Latex:

@@ -22,8 +22,8 @@ import pandas as pd
 
 from crossres import catalog, evidence, rebuild
 from crossres.claims import VERDICTS, Audit
-from crossres.facts import Facts, Number, counted, listing, plain, signed
-from crossres.latex import Latex, escape, mono, stacked
+from crossres.facts import Facts, Number, counted, listing, plain, portion, signed
+from crossres.latex import Latex, escape, mono, sourced, stacked
 from crossres.paths import TEMPLATES, suite_file
 from crossres.records import Record, write_atomic
 from crossres.schema import CrossresError
@@ -75,7 +75,7 @@ def environment(templates: Path, finalize: Callable[[Any], str] = finalize) -> j
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.filters.update(mono=mono, listing=listing, up=lambda text: text[:1].upper() + text[1:])
+    env.filters.update(mono=mono, sourced=sourced, listing=listing, up=lambda text: text[:1].upper() + text[1:])
     return env
 
 
@@ -136,7 +136,15 @@ def _context(facts: Facts, build: BuildInfo) -> dict[str, Any]:
     figures = catalog.names("figures", facts.suite)
     return {
         **{name: getattr(facts, name) for name in dir(facts) if not name.startswith("_")},
-        **{"counted": counted, "latex": Latex, "abs": abs, "signed": signed, "listing": listing, "Number": Number},
+        **{
+            "counted": counted,
+            "latex": Latex,
+            "abs": abs,
+            "signed": signed,
+            "portion": portion,
+            "listing": listing,
+            "Number": Number,
+        },
         "has_figure": lambda name: name in figures,
         "build": build,
         "stale": [r for r in facts.records if build.sources_sha256 and r.provenance.sources_sha256 not in current],
