@@ -332,6 +332,16 @@ def parsed(**runs: dict[str, object]) -> Suite:
     )
 
 
+def test_passes_that_no_run_counts_are_told(demo: Suite, tmp_path: Path) -> None:
+    records = records_of(demo)
+    assert "are not in it" not in source_of(demo, records, tmp_path)
+    cost = records[-1].cost.model_copy(update={"stored_epochs": 3})
+    records[-1] = records[-1].model_copy(update={"cost": cost})
+    assert "for the teachers; passes of teachers whose logits were stored are not in it." in prose(
+        source_of(demo, records, tmp_path)
+    )
+
+
 def test_a_suite_of_one_run_has_a_report(tmp_path: Path) -> None:
     suite = parsed(alone={"objective": {"method": "ce"}, "optimisation": {"epochs": 20, "select": "best_on_test"}})
     tex = source_of(suite, records_of(suite), tmp_path)

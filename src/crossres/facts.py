@@ -367,6 +367,10 @@ class Facts:
             return f"{part / 60:,.1f}\u00a0hours"
         return f"{part:.1f}\u00a0minutes" if whole >= 2 else f"{60 * part:.1f}\u00a0seconds"
 
+    def reads_stored_logits(self) -> bool:
+        """Tell whether a run read its teacher's logits from disk, so that their pass is in no run's training time."""
+        return any(record.cost.stored_epochs for record in self.records)
+
     def nonfinite_steps(self) -> int | None:
         """Return how many steps were not finite in all records, or None when that was not logged."""
         counts = [epoch.nonfinite_steps for record in self.records for epoch in record.history]
