@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
+from benchmarks import page
 from crossres import document, paths
 
 CONFIG = Path("config")
@@ -19,6 +20,13 @@ SUITES = sorted(paths.SUITES.glob("*.yaml"))
 def test_reference_and_schemas_are_current(tmp_path: Path) -> None:
     for path in document.write(tmp_path):
         assert path.read_text() == (CONFIG / path.name).read_text(), "run: crossres document"
+
+
+@pytest.mark.parametrize("path", sorted(paths.BENCHMARKS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_benchmarks_page_is_what_was_measured(path: Path) -> None:
+    document = json.loads(path.read_text())
+    written = Path("benchmarks/README.md").read_text()
+    assert page.table(document) in written and document["command"] in written, "run: python -m benchmarks report"
 
 
 def test_every_key_is_explained() -> None:
