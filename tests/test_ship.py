@@ -141,6 +141,8 @@ def test_a_record_in_anothers_place_is_not_taken(
 def test_what_is_given_must_be_there(demo: Suite, folder: Path) -> None:
     with pytest.raises(CrossresError, match="there is no paper/records/demo/.*crossres ship demo"):
         check_given(Config(suite="demo", records="shipped"), demo)
+    with pytest.raises(CrossresError, match=r"compute it, then: crossres ship ~/mine/own\.yaml"):
+        check_given(Config.model_construct(suite="~/mine/own.yaml", records="shipped"), demo)
     compute(demo)
     ship(demo)
     check_given(Config(suite="demo", records="shipped"), demo)

@@ -128,7 +128,7 @@ def check_given(config: Config, suite: Suite) -> None:
         computed, record = is_computed(config, suite, run), shipped_record(suite.suite, run, seed)
         # With a list, weights alone may be wanted, and then no other run's record is.
         if not computed and not isinstance(config.records, list) and not record.is_file():
-            mend = "git restore it" if suite.records == "shipped" else f"compute it, then: crossres ship {suite.suite}"
+            mend = "git restore it" if suite.records == "shipped" else f"compute it, then: crossres ship {config.suite}"
             raise CrossresError(f"{run} seed {seed} is not to be computed, and there is no {record}; {mend}")
         if not computed and record.is_file():
             _check_shipped(record, suite, run, seed)

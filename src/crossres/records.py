@@ -20,6 +20,8 @@ from crossres.schema import Count, CrossresError, Positive, Probability, Strict
 from crossres.spec import Spec
 
 SCHEMA_VERSION: Literal[1] = 1
+RESTORE = "delete it and run its rule again"
+"""What mends a file that a rule makes."""
 
 
 class Probed(Strict):
@@ -293,7 +295,7 @@ def read_json(path: Path) -> Any:
 def _mend(path: Path) -> str:
     if paths.SHIPPED.absolute() in path.absolute().parents:
         return "no rule makes it: git restore it, or ship it again (crossres ship)"
-    return "delete it and run its rule again"
+    return RESTORE
 
 
 def read_text(path: Path) -> str:

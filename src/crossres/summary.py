@@ -11,7 +11,7 @@ from typing import Literal
 
 import pandas as pd
 
-from crossres.records import Record
+from crossres.records import RESTORE, Record
 from crossres.schema import CrossresError
 from crossres.spec import Spec
 
@@ -26,7 +26,6 @@ NUMBER_COLUMNS = (
     *("teacher_accuracy_pct", "gap_pct", "retention_pct", "compression", "truncated"),
 )
 """The other columns that a summary has to have."""
-RESTORE = "delete it and run its rule again"
 
 
 def method_name(spec: Spec) -> str:
