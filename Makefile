@@ -8,7 +8,7 @@ CONFIG ?=
 CUT = $(if $(findstring budget,$(CONFIG)),-truncated)
 # What `make report` shows: a suite's name or file.
 SUITE ?= published
-OF_FILE = $$(python -c 'import sys; from crossres.spec import *; print(load_suite(Path(sys.argv[1])).suite)' $(SUITE))
+OF_FILE = $$(python -c 'import sys; from crossres.suites.spec import *; print(load_suite(Path(sys.argv[1])).suite)' $(SUITE))
 REPORT = results/$(if $(filter %.yaml %.yml,$(SUITE)),$(OF_FILE),$(SUITE))$(CUT)/report.html
 # Whether all records of it are given.
 GIVEN := $(or $(filter published,$(SUITE)),$(findstring records=shipped,$(CONFIG)))
@@ -61,7 +61,7 @@ test-report: setup  ## look at the HTML report of `published` with Chromium, wit
 # Not of `make test`, since it installs and starts system daemons, as root.
 test-slurm: setup  ## run the workflow on a real Slurm of one node, which is started and stopped (as root)
 	@tests/slurm.sh
-	@python -m pytest -m slurm --verbose tests/test_slurm.py
+	@python -m pytest -m slurm --verbose tests/workflow/test_slurm.py
 
 lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
 	@ruff check . && ruff format --check --quiet .

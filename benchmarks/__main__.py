@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import page
-from crossres.device import choose
-from crossres.paths import BENCHMARKS
+from crossres.files import BENCHMARKS
+from crossres.training.device import choose
 
 PARTS = ("pipeline", "step", "students_32", "students_64", "points", "seeds", "startup", "memory")
 

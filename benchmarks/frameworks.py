@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from crossres.augment import CIFAR100_NORMAL, cutmix, mixup
-from crossres.device import autocast
+from crossres.training.augment import CIFAR100_NORMAL, cutmix, mixup
+from crossres.training.device import autocast
 
 
 def pil_transform(size_px: int = 32) -> Any:

@@ -21,9 +21,10 @@ import torch
 
 from benchmarks import ratios
 from benchmarks.measure import header, interleaved
-from crossres import paths, plan
-from crossres.device import choose
-from crossres.spec import Budget, load_suite
+from crossres import files
+from crossres.suites.spec import Budget, load_suite
+from crossres.tools import plan
+from crossres.training.device import choose
 
 SMALL = {"student": "crossres/tiny_student", "teacher": "crossres/tiny_teacher", "batch_size": 32}
 FULL = {"student": "torchvision/efficientnet_v2_s", "teacher": "torchvision/efficientnet_v2_l", "batch_size": 128}
@@ -60,14 +61,14 @@ def throughput(setting: ratios.Setting) -> dict[str, Any]:
 def projected_hours(points: list[dict[str, Any]], device: str) -> dict[str, float]:
     """Return the hours of the suite `paper` by the points just measured."""
     measured = [(plan.Work(point["flops"], point["launches"]), point["seconds"]) for point in points]
-    machine, suite = plan.fit(device, "this run", measured), load_suite(paths.suite_file("paper"))
+    machine, suite = plan.fit(device, "this run", measured), load_suite(files.suite_file("paper"))
     specs = [suite.resolve(run, seed) for run, seed in suite.jobs()]
     return {mode: plan.make_plan(specs, mode, machine, cuda=True).hours for mode in ("live", "auto")}  # type: ignore[arg-type]
 
 
 def evidence(data: Path, output: Path, device: str, minutes: float, epochs: int, small: bool) -> list[str]:
     """Train teacher and students from scratch while there is time; return the runs whose records were written."""
-    suite = load_suite(paths.suite_file("demo" if small else "paper"))
+    suite = load_suite(files.suite_file("demo" if small else "paper"))
     budget = Budget(epochs=epochs, pretrained=False, **({"train_images": 256, "test_images": 100} if small else {}))
     started, done = time.monotonic(), []
     for run in EVIDENCE:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from crossres import provenance
+from crossres.records import provenance
 
 Candidates = Mapping[str, Callable[[], object]]
 

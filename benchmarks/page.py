@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from crossres.paths import BENCHMARKS
+from crossres.files import BENCHMARKS
 
 PAGE = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 
 from benchmarks import frameworks
 from benchmarks.measure import child_seconds, interleaved, peak_memory_mib
-from crossres import paths, plan, shapes
-from crossres.augment import CIFAR100_NORMAL, MixedBatch, Stream, upsample
-from crossres.losses import KD, Targets
-from crossres.models import build
-from crossres.sharing import TeacherLogits
-from crossres.spec import Augmentation, Model, Optimisation, load_suite
-from crossres.step import Step
-from crossres.teacher import forward_format
+from crossres import files
+from crossres.suites.methods import KD, Targets
+from crossres.suites.passes import TeacherLogits
+from crossres.suites.spec import Augmentation, Model, Optimisation, load_suite
+from crossres.tools import plan
+from crossres.training import shapes
+from crossres.training.augment import CIFAR100_NORMAL, MixedBatch, Stream, upsample
+from crossres.training.models import build
+from crossres.training.step import Step
+from crossres.training.teacher import forward_format
 
 STRONG = Augmentation(auto_augment="cifar10", erase_prob=0.25)
 CLASSES = 100
@@ -263,7 +265,7 @@ def seeds(measured: list[dict[str, Any]]) -> dict[str, list[float]]:
     Its teachers are trained once. The students' seeds see batches of their own, or all the same (`stream_seed`).
     """
     points = [(plan.Work(point["flops"], point["launches"]), point["seconds"]) for point in measured]
-    machine, suite = plan.fit("this device", "these points", points), load_suite(paths.suite_file("paper"))
+    machine, suite = plan.fit("this device", "these points", points), load_suite(files.suite_file("paper"))
     teachers = [suite.resolve(run, 42) for run in suite.runs if suite.runs[run].teacher is None]
     students = [suite.resolve(run, 42) for run in suite.runs if suite.runs[run].teacher is not None]
 
@@ -299,7 +301,7 @@ VERBS = {
 
 def startup(folder: Path, rounds: int) -> dict[str, float]:
     """Return the processor seconds of the verbs on next to nothing, medians."""
-    records = [str(path) for path in sorted(paths.SHIPPED.glob("published/*/*.json"))]
+    records = [str(path) for path in sorted(files.SHIPPED.glob("published/*/*.json"))]
     base = [sys.executable, "-m", "crossres"]
     child_seconds([*base, "summary", "--records", *records, "--output", f"{folder}/all.csv"])
     found = {}
@@ -307,19 +309,19 @@ def startup(folder: Path, rounds: int) -> dict[str, float]:
         parts = [records if word == "{records}" else [word.format(folder=folder)] for word in words]
         spelt = [word for part in parts for word in part]
         found[verb] = sorted(child_seconds([*base, *spelt]) for _ in range(rounds))[rounds // 2]
-    code = "import crossres.train, crossres.models"
+    code = "import crossres.training.loop, crossres.training.models"
     found["train (imports)"] = sorted(child_seconds([sys.executable, "-c", code]) for _ in range(rounds))[rounds // 2]
     return found
 
 
 def memory(folder: Path) -> dict[str, float]:
     """Return the peak resident set of the demonstration's largest jobs, MiB, each for one epoch."""
-    from crossres.acquire import prepare
-    from crossres.records import write_json
-    from crossres.spec import Budget
+    from crossres.files import write_json
+    from crossres.suites.spec import Budget
+    from crossres.training.acquire import prepare
 
     prepare("shapes", folder, None)
-    suite, found = load_suite(paths.suite_file("demo")), {}
+    suite, found = load_suite(files.suite_file("demo")), {}
     for run in ("teacher_32", "teacher_64", "kd_64_to_32"):
         spec = suite.resolve(run, 1, Budget(epochs=1))
         path = folder / run / "spec.json"

@@ -29,7 +29,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a data root that holds the generated set."""
-    from crossres.acquire import prepare
+    from crossres.training.acquire import prepare
 
     root = tmp_path_factory.mktemp("data")
     prepare("shapes", root, None)

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from crossres import paths
+from crossres import files
 from crossres.__main__ import main
-from crossres.records import write_json
-from crossres.spec import load_suite
-from crossres.summary import NUMBER_COLUMNS, TEXT_COLUMNS
+from crossres.files import write_json
+from crossres.records.summary import NUMBER_COLUMNS, TEXT_COLUMNS
+from crossres.suites.spec import load_suite
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +122,7 @@ def test_a_table_that_is_no_summary_is_told_by_its_columns(
 @pytest.fixture
 def spec_file(tmp_path: Path) -> Path:
     """The spec of a student of `demo`, in a folder of its own."""
-    spec = load_suite(paths.suite_file("demo")).resolve("kd_32", 1)
+    spec = load_suite(files.suite_file("demo")).resolve("kd_32", 1)
     write_json(file := tmp_path / "kd_32/seed1/spec.json", spec.model_dump(mode="json"))
     return file
 
@@ -150,9 +150,9 @@ def test_data_that_was_not_made_ready(
     verb: str, manifest: Any, told: str, spec_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if manifest is not None:
-        write_json(paths.data_manifest(tmp_path, "shapes"), manifest)
+        write_json(files.data_manifest(tmp_path, "shapes"), manifest)
     assert main([verb, "--spec", str(spec_file), "--data", str(tmp_path), *NEEDS_DATA[verb]]) == 1
-    assert capsys.readouterr().err.startswith(f"crossres: {paths.data_manifest(tmp_path, 'shapes')}: {told}")
+    assert capsys.readouterr().err.startswith(f"crossres: {files.data_manifest(tmp_path, 'shapes')}: {told}")
 
 
 @pytest.mark.parametrize("verb", ["train", "logits"])
@@ -167,7 +167,7 @@ def test_what_describes_a_teacher_is_checked(
 
 
 def test_a_teacher_s_own_spec_has_no_logits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = load_suite(paths.suite_file("demo")).resolve("teacher_32", 1)
+    spec = load_suite(files.suite_file("demo")).resolve("teacher_32", 1)
     write_json(file := tmp_path / "spec.json", spec.model_dump(mode="json"))
     assert main(["logits", "--spec", str(file), *NEEDS_DATA["logits"]]) == 1
     assert "run teacher_32 has no teacher, so no logits to store" in capsys.readouterr().err

@@ -14,28 +14,29 @@ from pathlib import Path
 
 from crossres import __version__
 from crossres.arguments import DEVICES, check_place, count, device, seconds
-from crossres.schema import CrossresError
+from crossres.base import CrossresError
 
 
 def _import_thesis(args: argparse.Namespace) -> None:
-    from crossres import paths, thesis
-    from crossres.records import write_record
-    from crossres.spec import load_suite
+    from crossres import files
+    from crossres.records import thesis
+    from crossres.records.record import write_record
+    from crossres.suites.spec import load_suite
 
-    for record in thesis.import_records(load_suite(paths.suite_file("published")), args.source):
-        path = paths.shipped_record(record.spec.suite, record.spec.run, record.spec.seed)
+    for record in thesis.import_records(load_suite(files.suite_file("published")), args.source):
+        path = files.shipped_record(record.spec.suite, record.spec.run, record.spec.seed)
         write_record(path, record)
         print(f"{path}  {record.best.top1_pct:.2f} % at epoch {record.best.epoch} of {len(record.history)}")
 
 
 def _data(args: argparse.Namespace) -> None:
-    from crossres.acquire import prepare
+    from crossres.training.acquire import prepare
 
     print(f"{prepare(args.dataset, args.root, args.source)}: verified")
 
 
 def _weights(args: argparse.Namespace) -> None:
-    from crossres.models import fetch_weights
+    from crossres.training.models import fetch_weights
 
     fetch_weights(args.model, args.source, args.output)
     print(f"{args.output}: verified")
@@ -44,8 +45,8 @@ def _weights(args: argparse.Namespace) -> None:
 def _spec(args: argparse.Namespace) -> None:
     import json
 
-    from crossres.records import write_json
-    from crossres.spec import Spec
+    from crossres.files import write_json
+    from crossres.suites.spec import Spec
 
     try:
         document = json.loads(args.resolved)
@@ -55,17 +56,17 @@ def _spec(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from crossres.acquire import check
-    from crossres.device import choose
-    from crossres.progress import Progress
-    from crossres.records import read_spec
-    from crossres.train import Trainer
+    from crossres.records.record import read_spec
+    from crossres.training.acquire import check
+    from crossres.training.device import choose
+    from crossres.training.loop import Trainer
+    from crossres.training.progress import ProgressBar
 
     spec = read_spec(args.spec)
     check(spec.dataset.name, args.data)
     _check_teacher(args.teacher)
     device = choose(args.device, args.threads)
-    progress = Progress(f"{spec.run} seed {spec.seed}", spec.optimisation.epochs)
+    progress = ProgressBar(f"{spec.run} seed {spec.seed}", spec.optimisation.epochs)
     try:
         trainer = Trainer(spec, args.data, args.spec.parent, device, args.teacher, args.weights, args.cuda_graph)
         trainer.fit(progress)
@@ -74,11 +75,11 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _logits(args: argparse.Namespace) -> None:
-    from crossres.acquire import check
-    from crossres.device import choose
-    from crossres.progress import Progress
-    from crossres.records import read_spec
-    from crossres.teacher import store_pass
+    from crossres.records.record import read_spec
+    from crossres.training.acquire import check
+    from crossres.training.device import choose
+    from crossres.training.progress import ProgressBar
+    from crossres.training.teacher import store_pass
 
     spec = read_spec(args.spec)
     if spec.teacher is None:
@@ -86,7 +87,7 @@ def _logits(args: argparse.Namespace) -> None:
     check(spec.dataset.name, args.data)
     _check_teacher(args.teacher)
     device = choose(args.device, args.threads)
-    progress = Progress(f"logits of {spec.teacher} seed {spec.teacher_seed}", args.epochs)
+    progress = ProgressBar(f"logits of {spec.teacher} seed {spec.teacher_seed}", args.epochs)
     try:
         store_pass(spec, args.teacher, args.data, args.epochs, args.output, device, progress)
     finally:
@@ -95,19 +96,21 @@ def _logits(args: argparse.Namespace) -> None:
 
 def _check_teacher(weights: Path | None) -> None:
     """Check what describes a teacher's weights, where it stands beside them."""
-    from crossres.records import Training, read_json
+    from crossres.files import read_json
+    from crossres.records.record import TrainingResult
 
     if weights is not None and (described := weights.with_name("training.json")).is_file():
-        Training.parse(read_json(described), str(described))
+        TrainingResult.parse(read_json(described), str(described))
 
 
 def _plan(args: argparse.Namespace) -> None:
     import yaml
 
-    from crossres import plan, provenance
-    from crossres.config import Config, chosen_suite
-    from crossres.device import choose
-    from crossres.spec import Budget
+    from crossres.records import provenance
+    from crossres.suites.config import Config, chosen_suite
+    from crossres.suites.spec import Budget
+    from crossres.tools import plan
+    from crossres.training.device import choose
 
     suite = chosen_suite(Config(suite=args.suite))
     try:
@@ -128,17 +131,18 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from crossres.acquire import check
-    from crossres.device import choose
-    from crossres.evaluate import evaluate
-    from crossres.records import Training, read_json, read_spec, write_record
-    from crossres.train import discard_state
+    from crossres.files import read_json
+    from crossres.records.record import TrainingResult, read_spec, write_record
+    from crossres.training.acquire import check
+    from crossres.training.device import choose
+    from crossres.training.evaluate import evaluate
+    from crossres.training.loop import discard_state
 
     spec = read_spec(args.spec)
     check(spec.dataset.name, args.data)
     device = choose(args.device, args.threads)
     path = args.spec.with_name("training.json")
-    training = Training.parse(read_json(path), str(path))
+    training = TrainingResult.parse(read_json(path), str(path))
     record = evaluate(spec, args.spec.parent, training, args.data, device)
     write_record(args.output, record)
     discard_state(args.spec.parent, training)
@@ -146,19 +150,19 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from crossres import paths
-    from crossres.choice import choose
-    from crossres.config import Config, chosen_suite
-    from crossres.device import choose as choose_device
-    from crossres.export import export
+    from crossres import files
+    from crossres.suites.config import Config, chosen_suite
+    from crossres.tools.choice import choose
+    from crossres.tools.export import export
+    from crossres.training.device import choose as choose_device
 
     suite = chosen_suite(Config(suite=args.suite))
     choose_device("cpu", args.threads)
-    results = args.results or paths.suite_dir(suite.suite)
+    results = args.results or files.suite_dir(suite.suite)
     choice = choose(suite, results, args.run, args.seed, args.suite)
     spec = choice.record.spec
     named = args.run is not None or args.seed is not None
-    output = args.output or paths.export_dir(results, *((spec.run, spec.seed) if named else ()))
+    output = args.output or files.export_dir(results, *((spec.run, spec.seed) if named else ()))
     parity = export(choice, suite, args.data, output)
     print(f"{output}: {spec.run} seed {spec.seed}, {choice.record.best.top1_pct:.2f} %. {choice.reason}")
     differ = f"differs by at most {parity.max_abs_difference:.1e} from PyTorch"
@@ -166,9 +170,10 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _show_batch(args: argparse.Namespace) -> None:
-    from crossres.acquire import check
-    from crossres.preview import contact_sheet
-    from crossres.records import read_spec, write_atomic
+    from crossres.files import write_atomic
+    from crossres.records.record import read_spec
+    from crossres.tools.show_batch import contact_sheet
+    from crossres.training.acquire import check
 
     spec = read_spec(args.spec)
     check(spec.dataset.name, args.data)
@@ -179,65 +184,68 @@ def _show_batch(args: argparse.Namespace) -> None:
 
 
 def _schema(args: argparse.Namespace) -> None:
-    from crossres.records import Record, write_json
+    from crossres.files import write_json
+    from crossres.records.record import Record
 
     write_json(args.output, Record.model_json_schema())
 
 
 def _ship(args: argparse.Namespace) -> None:
-    from crossres.config import Config, chosen_suite
-    from crossres.ship import ship
+    from crossres.suites.config import Config, chosen_suite
+    from crossres.tools.ship import ship
 
     for path in ship(chosen_suite(Config(suite=args.suite)), args.run, args.accept_sources, args.suite):
         print(path)
 
 
 def _status(args: argparse.Namespace) -> None:
-    from crossres import paths, status
-    from crossres.config import chosen_suite, file_config
+    from crossres import files
+    from crossres.suites.config import chosen_suite, file_config
+    from crossres.tools import status
 
     config = file_config(args.config, args.suite)
     suite = chosen_suite(config)
     print(status.show(status.states(config, suite)))
-    truncated = paths.suite_dir(suite.suite, truncated=True)
+    truncated = files.suite_dir(suite.suite, truncated=True)
     if config.budget is None and truncated.is_dir():
         print(f"{truncated} has results of a budget; --config FILE, with the key budget, tells their status")
 
 
 def _watch(args: argparse.Namespace) -> None:
-    from crossres.config import chosen_suite, file_config
-    from crossres.watch import watch
+    from crossres.suites.config import chosen_suite, file_config
+    from crossres.tools.watch import watch
 
     config = file_config(args.config, args.suite)
     watch(config, chosen_suite(config), args.run, args.field, args.once, args.every, sys.stdout)
 
 
 def _document(args: argparse.Namespace) -> None:
-    from crossres import document
+    from crossres.tools import reference as document
 
     for path in document.write(args.output_dir or Path("config")):
         print(path)
 
 
 def _summary(args: argparse.Namespace) -> None:
-    from crossres.records import read_record, write_atomic
-    from crossres.summary import summarise
+    from crossres.files import write_atomic
+    from crossres.records.record import read_record
+    from crossres.records.summary import summarise
 
     write_atomic(args.output, summarise(read_record(path) for path in args.records).to_csv(index=False))
 
 
 def _table(args: argparse.Namespace) -> None:
-    from crossres import catalog, tables
-    from crossres.summary import read_summary
+    from crossres.records.summary import read_summary
+    from crossres.report import catalog, tables
 
     catalog.check_name("tables", args.name)
     tables.write(args.name, read_summary(args.summary), args.output_dir)
 
 
 def _figure(args: argparse.Namespace) -> None:
-    from crossres import catalog, figures
-    from crossres.records import read_record
-    from crossres.summary import read_summary
+    from crossres.records.record import read_record
+    from crossres.records.summary import read_summary
+    from crossres.report import catalog, figures
 
     catalog.check_name("figures", args.name)
     records = [read_record(path) for path in args.records]
@@ -246,36 +254,37 @@ def _figure(args: argparse.Namespace) -> None:
 
 
 def _audit(args: argparse.Namespace) -> None:
-    from crossres import paths
-    from crossres.audit import audit
-    from crossres.claims import load_claims
-    from crossres.records import read_record, write_json
-    from crossres.spec import load_suite
-    from crossres.summary import read_summary
+    from crossres import files
+    from crossres.claims.audit import audit
+    from crossres.claims.document import load_claims
+    from crossres.files import write_json
+    from crossres.records.record import read_record
+    from crossres.records.summary import read_summary
+    from crossres.suites.spec import load_suite
 
     claims = load_claims(args.claims)
     suite = load_suite(args.suite)
-    suites = [suite, *(load_suite(path) for path in sorted(paths.SUITES.glob("*.yaml")))]
+    suites = [suite, *(load_suite(path) for path in sorted(files.SUITES.glob("*.yaml")))]
     claims.check_runs(run for one in suites for run in one.runs)
     found = audit(suite, [read_record(path) for path in args.records], read_summary(args.summary), claims)
     write_json(args.output, found.model_dump(mode="json"))
 
 
 def _claims(args: argparse.Namespace) -> None:
-    from crossres import paths
-    from crossres.claims import Audit, as_text, compare, load_claims, required
-    from crossres.config import Config, chosen_suite
-    from crossres.records import read_json
+    from crossres import files
+    from crossres.claims.document import Audit, as_text, compare, load_claims, required
+    from crossres.files import read_json
+    from crossres.suites.config import Config, chosen_suite
 
     wanted = required(args.require)
-    path = args.file or paths.audit_file(paths.suite_dir(chosen_suite(Config(suite=args.suite)).suite))
+    path = args.file or files.audit_file(files.suite_dir(chosen_suite(Config(suite=args.suite)).suite))
     if not args.file and not path.exists():
         mend = f"snakemake --cores 1 --config suite={args.suite} -- claims"
         raise CrossresError(f"{path}: no such file; to make it: {mend}")
     found = Audit.parse(read_json(path), str(path))
     print(as_text(found, wide=args.reasons))
     if args.recorded:
-        wanted = load_claims(paths.CLAIMS).recorded(found.suite) | wanted
+        wanted = load_claims(files.CLAIMS).recorded(found.suite) | wanted
     if differing := compare(found, wanted):
         raise CrossresError(f"{path}: " + "; ".join(differing))
     if wanted:
@@ -283,11 +292,13 @@ def _claims(args: argparse.Namespace) -> None:
 
 
 def _tex(args: argparse.Namespace) -> None:
-    from crossres import provenance, rebuild, render
-    from crossres.claims import Audit
-    from crossres.records import read_json, read_record, write_atomic
-    from crossres.spec import load_suite
-    from crossres.summary import read_summary
+    from crossres.claims.document import Audit
+    from crossres.files import read_json, write_atomic
+    from crossres.records import provenance
+    from crossres.records.record import read_record
+    from crossres.records.summary import read_summary
+    from crossres.report import rebuild, render
+    from crossres.suites.spec import load_suite
 
     suite = load_suite(args.suite)
     build = render.BuildInfo(
@@ -309,8 +320,8 @@ def _tex(args: argparse.Namespace) -> None:
 
 
 def _pdf(args: argparse.Namespace) -> None:
-    from crossres import render
-    from crossres.records import read_text
+    from crossres.files import read_text
+    from crossres.report import render
 
     for warning in render.build_pdf(
         read_text(args.source), args.output, args.bibliography, args.source.parent / "figures"
@@ -320,11 +331,12 @@ def _pdf(args: argparse.Namespace) -> None:
 
 
 def _pages(args: argparse.Namespace) -> None:
-    from crossres import pages
-    from crossres.claims import Audit
-    from crossres.records import read_json, read_record
-    from crossres.spec import load_suite
-    from crossres.summary import read_summary
+    from crossres.claims.document import Audit
+    from crossres.files import read_json
+    from crossres.records.record import read_record
+    from crossres.records.summary import read_summary
+    from crossres.report import pages
+    from crossres.suites.spec import load_suite
 
     records = [read_record(path) for path in args.records]
     found = Audit.parse(read_json(args.claims), str(args.claims))
@@ -332,17 +344,18 @@ def _pages(args: argparse.Namespace) -> None:
 
 
 def _readme(args: argparse.Namespace) -> None:
-    from crossres import paths, readme
-    from crossres.audit import audit
-    from crossres.claims import load_claims
-    from crossres.records import read_record
-    from crossres.spec import load_suite
-    from crossres.summary import summarise
+    from crossres import files
+    from crossres.claims.audit import audit
+    from crossres.claims.document import load_claims
+    from crossres.records.record import read_record
+    from crossres.records.summary import summarise
+    from crossres.suites.spec import load_suite
+    from crossres.tools import readme
 
-    suite = load_suite(paths.suite_file("published"))
-    records = [read_record(paths.shipped_record(suite.suite, run, seed)) for run, seed in suite.jobs()]
+    suite = load_suite(files.suite_file("published"))
+    records = [read_record(files.shipped_record(suite.suite, run, seed)) for run, seed in suite.jobs()]
     summary = summarise(records)
-    found = audit(suite, records, summary, load_claims(paths.CLAIMS))
+    found = audit(suite, records, summary, load_claims(files.CLAIMS))
     for path in readme.write(args.file, suite, records, summary, found):
         print(path)
 

@@ -1,4 +1,4 @@
-"""What the verbs take, checked before any of them starts.  Layer L0."""
+"""What the verbs take, checked before any of them starts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from crossres import paths
-from crossres.schema import CrossresError, nearest
+from crossres import files
+from crossres.base import CrossresError, nearest
 
 DEVICES = ("auto", "cuda", "cpu")
 AT_THE_ROOT: Mapping[str, str | None] = {
@@ -52,5 +52,5 @@ def check_place(args: argparse.Namespace) -> None:
     spared_by = AT_THE_ROOT.get(args.verb)
     if args.verb not in AT_THE_ROOT or (spared_by and getattr(args, spared_by) is not None):
         return
-    if not paths.SUITES.is_dir():
-        raise CrossresError(f"{args.verb}: run this from the repository's root; {Path.cwd()} has no {paths.SUITES}")
+    if not files.SUITES.is_dir():
+        raise CrossresError(f"{args.verb}: run this from the repository's root; {Path.cwd()} has no {files.SUITES}")

@@ -1,15 +1,16 @@
-"""A mistyped target, answered before the workflow is planned.  Layer L0."""
+"""A mistyped target, answered before the workflow is planned."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from crossres import catalog, paths
-from crossres.schema import CrossresError, nearest
-from crossres.spec import Suite
+from crossres import files
+from crossres.base import CrossresError, nearest
+from crossres.report import catalog
+from crossres.suites.spec import Suite
 
-EXPORT = paths.export_dir(Path()).name
+EXPORT = files.export_dir(Path()).name
 
 
 def check_targets(words: Iterable[str], suite: Suite, results: Path, rules: Collection[str]) -> None:
@@ -26,7 +27,7 @@ def check_targets(words: Iterable[str], suite: Suite, results: Path, rules: Coll
     """
     only_targets = False
     for word in words:
-        if word.startswith(f"{paths.RESULTS}/"):
+        if word.startswith(f"{files.RESULTS}/"):
             _check_path(Path(word), suite, results, only_targets)
         elif only_targets and "/" not in word and not Path(word).exists() and word not in rules:
             raise CrossresError(f"no rule '{word}'{nearest(word, rules)}")
@@ -35,8 +36,8 @@ def check_targets(words: Iterable[str], suite: Suite, results: Path, rules: Coll
 
 def _check_path(target: Path, suite: Suite, results: Path, surely: bool) -> None:
     if not target.is_relative_to(results):
-        other = target.relative_to(paths.RESULTS).parts[0]
-        if other != suite.suite and paths.suite_file(other).is_file():
+        other = target.relative_to(files.RESULTS).parts[0]
+        if other != suite.suite and files.suite_file(other).is_file():
             raise CrossresError(f"{target}: not of suite {suite.suite}; add --config suite={other}")
         if surely:  # otherwise it may be an option's value
             raise CrossresError(f"{target}: the results of this suite and budget are under {results}/")

@@ -7,14 +7,18 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from snakemake.settings.types import DeploymentMethod
 
-from crossres import catalog, deployment, device, paths
-from crossres.config import check_given, chosen_suite, is_computed, read_config, results_dir, suite_path
-from crossres.provenance import commit
-from crossres.records import read_record
-from crossres.schema import CrossresError, canonical_json
-from crossres.sharing import pass_key, passes, stored_passes
-from crossres.spec import DATASETS
+from crossres import files
+from crossres.base import CrossresError, canonical_json
+from crossres.records import container as deployment
+from crossres.records.provenance import commit
+from crossres.records.record import read_record
+from crossres.report import catalog
+from crossres.suites.config import chosen_suite, is_computed, read_config, results_dir, suite_path
+from crossres.suites.passes import pass_key, passes, stored_passes
+from crossres.suites.spec import DATASETS
 from crossres.targets import check_targets
+from crossres.training import device
+from crossres.workflow import check_given
 
 # SystemExit, since a WorkflowError would bury the one line under the places it passed.
 try:
@@ -74,14 +78,14 @@ wildcard_constraints:
 
 
 def run_dir(run, seed):
-    return paths.run_dir(Path(RESULTS), run, seed).as_posix()
+    return files.run_dir(Path(RESULTS), run, seed).as_posix()
 
 
 def record(run, seed):
     """A record that is computed here, or one that is given and that no rule outputs."""
     if is_computed(CONFIG, SUITE, run):
         return f"{run_dir(run, seed)}/record.json"
-    return paths.shipped_record(SUITE.suite, run, seed).as_posix()
+    return files.shipped_record(SUITE.suite, run, seed).as_posix()
 
 
 def all_records():
@@ -113,7 +117,7 @@ STORED = {sharing.key: sharing for sharing in stored_passes(PENDING, CONFIG.teac
 
 
 def logits(sharing):
-    return paths.logits_dir(Path(run_dir(sharing.teacher, sharing.teacher_seed)), sharing.key).as_posix()
+    return files.logits_dir(Path(run_dir(sharing.teacher, sharing.teacher_seed)), sharing.key).as_posix()
 
 
 def student_of(wildcards):
@@ -206,7 +210,7 @@ def preflight(jobs):
 
 def gpu_hours():
     """What the published runs took, where they are runs of this suite too."""
-    shipped = [paths.shipped_record("published", run, seed) for run, seed in JOBS]
+    shipped = [files.shipped_record("published", run, seed) for run, seed in JOBS]
     if not all(path.is_file() for path in shipped):
         return ""
     first, *_ = published = [read_record(path) for path in shipped]

@@ -19,7 +19,7 @@ localrules:
 rule summary:
     input:
         records=shown_records(),
-        module=f"{SOURCES}/summary.py",
+        module=f"{SOURCES}/records/summary.py",
     output:
         f"{RESULTS}/summary.csv",
     log:
@@ -37,7 +37,7 @@ rule audit:
         summary=rules.summary.output,
         records=all_records(),
         claims="paper/claims.yaml",
-        modules=[f"{SOURCES}/{name}.py" for name in ("audit", "claims", "measures", "statistics")],
+        modules=[f"{SOURCES}/claims/{name}.py" for name in ("audit", "document", "measures", "statistics")],
     output:
         report(f"{RESULTS}/claims.json", category="Claims", labels={"document": "claims.json"}),
     log:
@@ -66,8 +66,8 @@ rule claims:
 rule table:
     input:
         summary=rules.summary.output,
-        module=f"{SOURCES}/tables/{{name}}.py",
-        shared=f"{SOURCES}/tables/__init__.py",
+        module=f"{SOURCES}/report/tables/{{name}}.py",
+        shared=f"{SOURCES}/report/tables/__init__.py",
     output:
         report(
             f"{RESULTS}/tables/{{name}}.csv",
@@ -91,8 +91,8 @@ rule figure:
     input:
         summary=rules.summary.output,
         records=all_records(),
-        module=f"{SOURCES}/figures/{{name}}.py",
-        shared=f"{SOURCES}/figures/__init__.py",
+        module=f"{SOURCES}/report/figures/{{name}}.py",
+        shared=f"{SOURCES}/report/figures/__init__.py",
     output:
         f"{RESULTS}/figures/{{name}}.pdf",
         report(
@@ -120,7 +120,10 @@ rule tex:
         tables=products("tables", ".tex"),
         template="paper/report.tex.j2",
         claims=rules.audit.output,
-        modules=[f"{SOURCES}/{name}.py" for name in ("evidence", "facts", "latex", "rebuild", "render")],
+        modules=[
+            f"{SOURCES}/{name}.py"
+            for name in ("claims/evidence", "report/facts", "report/latex", "report/rebuild", "report/render")
+        ],
     output:
         f"{RESULTS}/report.tex",
     log:
@@ -158,8 +161,11 @@ rule pages:
         records=all_records(),
         claims=rules.audit.output,
         template="paper/page.html.j2",
-        modules=[f"{SOURCES}/{name}.py" for name in ("evidence", "facts", "pages", "tables/__init__")],
-        captions=[f"{SOURCES}/{kind}/{name}.py" for kind in catalog.KINDS for name in catalog.names(kind, SUITE)],
+        modules=[
+            f"{SOURCES}/{name}.py"
+            for name in ("claims/evidence", "report/facts", "report/pages", "report/tables/__init__")
+        ],
+        captions=[f"{SOURCES}/report/{kind}/{name}.py" for kind in catalog.KINDS for name in catalog.names(kind, SUITE)],
     output:
         claims=report(f"{RESULTS}/pages/claims.html", category="Claims", labels={"document": "claims"}),
         records=report(f"{RESULTS}/pages/records.html", category="Records", labels={"run": "All runs", "seed": ""}),

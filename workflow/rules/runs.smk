@@ -106,7 +106,7 @@ rule export:
         records=all_records(),
         data=ancient(f"{DATA}/{SUITE.dataset.name}/manifest.json"),
         template="paper/model_card.md.j2",
-        modules=[f"{SOURCES}/{name}.py" for name in ("card", "choice", "export")],
+        modules=[f"{SOURCES}/tools/{name}.py" for name in ("card", "choice", "export")],
     output:
         expand(
             f"{RESULTS}/export/{{name}}",

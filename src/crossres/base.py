@@ -1,0 +1,110 @@
+"""The strict base of every typed document, and errors a reader can act on."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class CrossresError(Exception):
+    """A mistake the user can mend: one line that names the thing and the mend."""
+
+
+SHOWN = 50
+"""How many known words a message lists at most."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the closest known word, or the known words when none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    if len(names) > SHOWN:
+        return f"; of {len(names):,}, the nearest: {', '.join(difflib.get_close_matches(word, names, n=5, cutoff=0))}"
+    return f"; known: {', '.join(names)}"
+
+
+class Strict(BaseModel):
+    """A frozen document in which an unknown key is an error and every float is finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @classmethod
+    def parse(cls, document: Any, where: str) -> Self:
+        """Validate a plain document.
+
+        Args:
+            document: Mapping as read from YAML or JSON.
+            where: What the document is, for the message (a file name, usually).
+
+        Returns:
+            The typed document.
+
+        Raises:
+            CrossresError: One line that names the first offending key and the mend.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise CrossresError(f"{where}: {_explain(cls, error)}") from None
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON of this document, in hexadecimal."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+
+
+def canonical_json(document: Any) -> str:
+    """Serialise with sorted keys and no white space, so that equal documents have equal text."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = "".join(f"{part}." for part in first["loc"])[:-1]
+    rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key{nearest(str(first['loc'][-1]), _siblings(model, first['loc'][:-1]))}{rest}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("model_type", "model_attributes_type"):
+        message = f"should be a mapping, as in {{key: value}}, of {', '.join(_siblings(model, first['loc']))}"
+    whole = first["type"] == "value_error" and isinstance(first["input"], dict)  # which says nothing of what is wrong
+    got = "" if first["type"] == "missing" or whole else f" (got {first['input']!r:.60})"
+    return f"{key}: {message}{got}{rest}" if key else f"{message}{got}{rest}"
+
+
+def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Collect the field names that are allowed at a place, in their order."""
+    models: list[Any] = [model]
+    for part in location:
+        fields = [m.model_fields[part].annotation for m in models if _is_model(m) and part in m.model_fields]
+        if fields:
+            models = [found for annotation in fields for found in _models_in(annotation)]
+            continue
+        tagged = [m for m in models if _is_model(m) and part in _tags(m)]
+        models = tagged or models
+    return list(dict.fromkeys(name for m in models if _is_model(m) for name in m.model_fields))
+
+
+def _is_model(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, BaseModel)
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    return {str(field.default) for field in model.model_fields.values() if isinstance(field.default, str)}
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if _is_model(annotation):
+        return [annotation]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _models_in(part)]

@@ -1,0 +1,161 @@
+"""Files: where each stands, and how each is written and read.
+
+Every function of a place takes names and returns a path relative to the project's root; with Snakemake wildcards as
+names (`"{run}"`) it returns the pattern of a rule.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from crossres.base import CrossresError
+
+RESULTS = Path("results")
+SHIPPED = Path("paper/records")
+SUITES = Path("workflow/suites")
+TEMPLATES = Path("paper")
+CHECKPOINT = "checkpoint.json"
+LOCK = ".lock"
+BENCHMARKS = Path("benchmarks/results")
+CLAIMS = TEMPLATES / "claims.yaml"
+
+
+def suite_file(suite: str) -> Path:
+    """The definition of a suite."""
+    return SUITES / f"{suite}.yaml"
+
+
+def suite_dir(suite: str, truncated: bool = False) -> Path:
+    """The folder of a suite's results; a truncated suite has its own, so that a trial overwrites nothing."""
+    return RESULTS / (f"{suite}-truncated" if truncated else suite)
+
+
+def audit_file(results: Path) -> Path:
+    """The verdicts on the claims, under a suite's results."""
+    return results / "claims.json"
+
+
+def run_dir(results: Path, run: str, seed: int | str) -> Path:
+    """The folder of one run and seed."""
+    return results / run / f"seed{seed}"
+
+
+def record_file(results: Path, run: str, seed: int | str) -> Path:
+    """The computed record of one run and seed."""
+    return run_dir(results, run, seed) / "record.json"
+
+
+def export_dir(results: Path, run: str | None = None, seed: int | None = None) -> Path:
+    """The folder of what is handed on: the best student, or a run and seed of one's choice."""
+    return results / "export" if run is None else results / "export" / f"{run}-seed{seed}"
+
+
+def logits_dir(teacher_dir: Path, key: str) -> Path:
+    """The folder of a teacher's stored pass over one stream."""
+    return teacher_dir / "logits" / key
+
+
+def epoch_logits(folder: Path, epoch: int) -> Path:
+    """One epoch of a stored pass."""
+    return folder / f"epoch-{epoch:04d}.bin"
+
+
+def shipped_record(suite: str, run: str, seed: int | str) -> Path:
+    """A record that is given, and that no rule outputs."""
+    return run_dir(SHIPPED / suite, run, seed).with_suffix(".json")
+
+
+def data_dir(root: Path, dataset: str) -> Path:
+    """The folder of a data set; `cifar-100-python/` or its like stands inside."""
+    return root / dataset
+
+
+def data_manifest(root: Path, dataset: str) -> Path:
+    """The list of a data set's files and digests, written once they are verified."""
+    return data_dir(root, dataset) / "manifest.json"
+
+
+RESTORE = "delete it and run its rule again"
+"""What mends a file that a rule makes."""
+
+
+def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None]) -> None:
+    """Write a file so that a reader sees the old one or the new one, whatever happens in between.
+
+    Args:
+        path: The file; its folder is made.
+        content: What to write, or a function that writes it.
+
+    Raises:
+        CrossresError: When it cannot be written; the old file is then untouched.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        with contextlib.suppress(OSError):  # a folder that is read-only, or is none
+            part.unlink()
+        why = getattr(error, "strerror", None) or error
+        raise CrossresError(f"{path}: could not be written ({why}); the old file is untouched") from error
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a document as JSON, one line a list element at most, atomically."""
+    write_atomic(path, dump_json(document) + "\n")
+
+
+def dump_json(document: Any, indent: str = "") -> str:
+    """Return readable JSON: mappings indented, lists of mappings one a line, other lists on one line."""
+    if isinstance(document, dict) and document and indent.count(" ") < 4:
+        deeper = indent + "  "
+        rows = (f"{deeper}{json.dumps(key)}: {dump_json(value, deeper)}" for key, value in document.items())
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(document, list) and document and isinstance(document[0], dict):
+        rows = (f"{indent}  {json.dumps(row, ensure_ascii=False, allow_nan=False)}" for row in document)
+        return "[\n" + ",\n".join(rows) + f"\n{indent}]"
+    return json.dumps(document, ensure_ascii=False, allow_nan=False)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        CrossresError: When it is missing or is not whole.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CrossresError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CrossresError(f"{path}: not valid JSON ({error}); {_mend(path)}") from None
+
+
+def _mend(path: Path) -> str:
+    if SHIPPED.absolute() in path.absolute().parents:
+        return "no rule makes it: git restore it, or ship it again (crossres ship)"
+    return RESTORE
+
+
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        CrossresError: When it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CrossresError(f"{path}: not a text file in UTF-8 ({error})") from None

@@ -1,0 +1,254 @@
+"""The record of one run and seed: all that the report needs of it.
+
+A record is one JSON document, written once, at the end, atomically. Everything that depends on the clock or the machine
+stands under `cost` and `provenance`, so that the rest of two equal runs is equal to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from crossres.base import Count, CrossresError, Positive, Probability, Strict
+from crossres.files import read_json, write_json
+from crossres.suites.spec import Spec
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class Probed(Strict):
+    """Measurements on a fixed batch after an epoch: means over its images."""
+
+    ce_norm: float
+    """Norm of the gradient of cross entropy at the student's logits."""
+    tckd_norm: float
+    """The same of TCKD, times T², without its weight."""
+    nckd_norm: float
+    """The same of NCKD."""
+    cos_ce_tckd: float
+    """Cosine between two of these gradients."""
+    cos_ce_nckd: float
+    cos_tckd_nckd: float
+    conflict_share: float
+    """Share of the images on which CE and NCKD pull apart: their cosine is below 0."""
+    teacher_entropy: float
+    """Entropy of the teacher's prediction, in nats."""
+    teacher_mass_a: float
+    """The teacher's probability of the image's own label."""
+    teacher_mass_b: float
+    """Its probability of the label that was mixed in; of the own label again where nothing was."""
+    order_violation_share: float
+    """Share of the images whose two labels the teacher ranks against lambda."""
+    off_label_share: float
+    """Share of the images whose likeliest class, to the teacher, is neither label."""
+    superposition_error: float
+    """Distance of the teacher's logits from the unmixed images' two, mixed by lambda, as a share of their norm."""
+
+
+class Epoch(Strict):
+    """One epoch of training. A figure that was not logged is null."""
+
+    epoch: Count
+    learning_rate: float
+    """Learning rate of the epoch."""
+    train_loss: float
+    """Mean total loss of the training batches."""
+    losses: dict[str, float] = {}
+    """Mean of each term of the loss, by name."""
+    test_loss: float
+    """Cross entropy on the test images, without label smoothing where computed here."""
+    test_accuracy_pct: float
+    validation_accuracy_pct: float | None = None
+    grad_norm: float | None = None
+    """Mean global norm of the gradients before clipping."""
+    clipped_share: Probability | None = None
+    """Share of the steps whose gradients were clipped."""
+    nonfinite_steps: int | None = None
+    """Steps whose loss or gradient was not finite."""
+    overflow_steps: int | None = None
+    """Steps that the loss scaler of fp16 skipped while it searched for its scale."""
+    probe: dict[Literal["clean", "mixup", "cutmix"], Probed] = {}
+    """Measurements on the run's probe, by kind of image."""
+
+
+class Evaluation(Strict):
+    """The test figures of one set of weights."""
+
+    epoch: Count
+    top1_pct: float
+    top5_pct: float | None = None
+    nll: float | None = None
+    """Mean cross entropy, without label smoothing."""
+    ece: float | None = None
+    """Expected calibration error, 15 equal bins of confidence."""
+    brier: float | None = None
+    """Mean squared distance of the probabilities from the one-hot label, summed over classes."""
+    per_class_pct: list[float] | None = None
+
+
+class Calibrated(Strict):
+    """Test figures of the selected weights with their logits divided by a temperature."""
+
+    temperature: Positive
+    """The one with the least cross entropy on the validation images."""
+    nll: float
+    ece: float
+    brier: float
+
+
+class Cost(Strict):
+    """What the run took."""
+
+    parameters: Count
+    """Parameters of the run's own network."""
+    gmacs: float | None = None
+    """Multiply-accumulates of a forward pass of one image, in units of 10⁹."""
+    train_minutes: float
+    """Wall-clock minutes of training, evaluation of each epoch included, over all resumptions."""
+    images_per_s: float | None = None
+    """Training images a second, steps only."""
+    peak_memory_mib: float | None = None
+    """Peak of the device's memory, or of the process's resident set on a CPU."""
+    energy_wh: float | None = None
+    """Energy that the GPU drew while training, by its own counter, in watt-hours; null where it has none."""
+    resumptions: int | None = None
+    stored_epochs: int | None = None
+    """Epochs for which the teacher's logits were read from disk: their computation is not in the minutes."""
+    epoch_s: list[float] = []
+    """Wall-clock seconds of each epoch."""
+
+
+class SourceFile(Strict):
+    path: str
+    sha256: str
+
+
+class Source(Strict):
+    """Where figures that were not computed here come from."""
+
+    repository: str
+    commit: str
+    files: list[SourceFile]
+
+
+class Provenance(Strict):
+    """What the figures were computed with. A published record has only its source."""
+
+    source: Source | None = None
+    commit: str | None = None
+    """Commit of this project, with `+` when the tree had changes."""
+    sources_sha256: str | None = None
+    """Digest of the modules that training depends on."""
+    data_sha256: str | None = None
+    weights_sha256: str | None = None
+    teacher_sha256: str | None = None
+    device: str
+    precision: str | None = None
+    """The precision that was really computed in."""
+    versions: dict[str, str] = {}
+    image: str | None = None
+    """Container image, when there was one: its tag, which says what it was built from, and its digest if known."""
+
+
+class TrainingResult(Strict):
+    """What training leaves for the evaluation, besides the weights."""
+
+    state: str
+    """Folder of the finished state, which is deleted once the record is written."""
+    history: list[Epoch]
+    stopped_early: bool
+    cost: Cost
+    provenance: Provenance
+
+
+class Checkpoint(Strict):
+    """How far a run in training is, written after every epoch beside the tensors of its state."""
+
+    spec_sha256: str
+    """Digest of the spec that is trained."""
+    epoch: Count
+    """Epochs that are done."""
+    epochs: Count
+    """Epochs of the schedule."""
+    epoch_s: float
+    """Mean wall-clock seconds of an epoch so far."""
+    best_accuracy_pct: float
+    """The best selection accuracy so far."""
+    history: list[Epoch] = []
+
+
+class Record(Strict):
+    """One run and seed."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    spec: Spec
+    history: list[Epoch] = Field(min_length=1)
+    stopped_early: bool
+    best: Evaluation
+    """The selected weights: what the run reports."""
+    last: Evaluation
+    """The weights of the last epoch."""
+    predictions: list[int] | None = None
+    """Predicted class of every test image with the selected weights."""
+    correct: str | None = None
+    """Which test images the selected weights have right: bits in hexadecimal, the first image first."""
+    calibrated: Calibrated | None = None
+    """The selected weights after temperature scaling, where the spec holds images out to fit it on."""
+    cost: Cost
+    provenance: Provenance
+
+    @property
+    def name(self) -> str:
+        return self.spec.run
+
+    @model_validator(mode="after")
+    def _epochs_are_of_the_history(self) -> Record:
+        epochs = [entry.epoch for entry in self.history]
+        if sorted(set(epochs)) != epochs:
+            raise ValueError("history: its epochs do not ascend")
+        for name, found in (("best", self.best.epoch), ("last", self.last.epoch)):
+            if found not in epochs:
+                raise ValueError(f"{name}.epoch: {found} is not in the history, which ends at {epochs[-1]}")
+        return self
+
+    def correct_images(self) -> list[bool] | None:
+        """Tell of every test image whether the selected weights have it right; None where that was not recorded."""
+        if self.correct is None or self.predictions is None:
+            return None
+        bits = f"{int(self.correct, 16):0{4 * len(self.correct)}b}"
+        return [bit == "1" for bit in bits[: len(self.predictions)]]
+
+
+def pack_bits(bits: Iterable[bool]) -> str:
+    """Return bits in hexadecimal, the first one first, filled up with zeros to whole digits."""
+    text = "".join("1" if bit else "0" for bit in bits)
+    digits = -(-len(text) // 4)
+    return f"{int(text.ljust(4 * digits, '0'), 2):0{digits}x}" if digits else ""
+
+
+def read_spec(path: Path) -> Spec:
+    """Read a resolved spec."""
+    return Spec.parse(read_json(path), str(path))
+
+
+def read_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        CrossresError: When it is missing, cut short, of another schema version, or not a record.
+    """
+    document = read_json(path)
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise CrossresError(f"{path}: schema version {version}, this project reads {SCHEMA_VERSION}")
+    return Record.parse(document, str(path))
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record, atomically."""
+    document = record.model_dump(mode="json")
+    document["history"] = [epoch.model_dump(mode="json", exclude_defaults=True) for epoch in record.history]
+    write_json(path, document)

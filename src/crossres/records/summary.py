@@ -1,0 +1,155 @@
+"""Records to one tidy table: a row a run and seed.
+
+Every table, figure and sentence of the report that compares runs starts from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from crossres.base import CrossresError
+from crossres.files import RESTORE
+from crossres.records.record import Record
+from crossres.suites.spec import Spec
+
+Role = Literal["teacher", "student", "alone"]
+"""A run's part: teacher of another, student of one, or alone with the labels."""
+
+TEXT_COLUMNS = ("suite", "run", "thesis_id", "role", "model", "method", "recipe", "resolution", "teacher", "select")
+"""Columns that are text, also where a CSV reader takes them for numbers."""
+NUMBER_COLUMNS = (
+    *("seed", "accuracy_pct", "best_epoch", "last_accuracy_pct", "last_ten_mean_pct", "epochs", "planned_epochs"),
+    *("stopped_early", "last_test_loss", "max_test_loss", "parameters", "train_minutes", "nonfinite_steps"),
+    *("teacher_accuracy_pct", "gap_pct", "retention_pct", "compression", "truncated"),
+)
+"""The other columns that a summary has to have."""
+
+
+def method_name(spec: Spec) -> str:
+    """Name a run's method as tables and legends do: `DKD (β = 8)`."""
+    title, variant = spec.objective.title, spec.objective.variant
+    return f"{title} ({variant})" if variant else title
+
+
+def resolution_name(spec: Spec) -> str:
+    """Name a run's resolutions: `32` px, or `64→32` where the teacher sees more pixels than the student."""
+    own = f"{spec.view.resolution_px}"
+    if spec.teacher_view is None or spec.teacher_view.resolution_px == spec.view.resolution_px:
+        return own
+    return f"{spec.teacher_view.resolution_px}→{own}"
+
+
+def model_name(spec: Spec) -> str:
+    """Name a model as the literature does: `EfficientNetV2-L`."""
+    base = spec.model.name.split("/")[-1]
+    return {
+        "efficientnet_v2_l": "EfficientNetV2-L",
+        "efficientnet_v2_s": "EfficientNetV2-S",
+        "tiny_teacher": "Tiny teacher",
+        "tiny_student": "Tiny student",
+    }.get(base, base)
+
+
+def recipe_name(spec: Spec) -> str:
+    """Name the augmentation as the thesis does: `basic`, or `strong` with AutoAugment and RandomErasing."""
+    augmentation = spec.augmentation
+    strong = (augmentation.auto_augment != "none", augmentation.erase_prob > 0)
+    return {(False, False): "basic", (True, True): "strong"}.get(strong, "custom")
+
+
+def summarise(records: Iterable[Record]) -> pd.DataFrame:
+    """Return the tidy table of a suite's records.
+
+    `role` is `student` for a run with a teacher, `teacher` for one that another run names as its teacher, else `alone`.
+    `gap_pct` is the teacher's accuracy minus the student's, in points; `retention_pct` is the student's accuracy as a
+    share of the teacher's; `compression` is the teacher's parameter count over the student's. All three are empty for
+    any run but a student.
+
+    Args:
+        records: One record a run and seed; a student's teacher must be among them.
+
+    Returns:
+        One row a run and seed, in the order given. Columns are named with their units.
+    """
+    by_key = {(record.spec.run, record.spec.seed): record for record in records}
+    teachers = {record.spec.teacher for record in by_key.values()}
+    return pd.DataFrame([_row(record, by_key, _role(record.spec, teachers)) for record in by_key.values()])
+
+
+def read_summary(path: Path) -> pd.DataFrame:
+    """Read a table that `summarise` made; identifiers such as `3.1` stay text.
+
+    Raises:
+        CrossresError: When the file is missing or is not such a table.
+    """
+    try:
+        summary = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, "object"), compression=None)
+    except FileNotFoundError:
+        raise CrossresError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise CrossresError(f"{path}: not a summary ({' '.join(str(error).split())}); {RESTORE}") from None
+    if wrong := _what_is_wrong(summary):
+        raise CrossresError(f"{path}: not a summary ({wrong}); {RESTORE}")
+    return summary
+
+
+def _what_is_wrong(summary: pd.DataFrame) -> str:
+    """Say what keeps a table from being a summary; nothing where it is one."""
+    missing = [name for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS) if name not in summary]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        return f"no column {', '.join(missing[:3])}{more}"
+    if summary.empty:
+        return "no row"
+    text = [name for name in NUMBER_COLUMNS if not pd.api.types.is_numeric_dtype(summary[name])]
+    return f"{text[0]} holds text" if text else ""
+
+
+def _role(spec: Spec, teachers: Container[str | None]) -> Role:
+    if spec.teacher is not None:
+        return "student"
+    return "teacher" if spec.run in teachers else "alone"
+
+
+def _row(record: Record, by_key: dict[tuple[str, int], Record], role: Role) -> dict[str, object]:
+    spec, cost = record.spec, record.cost
+    teacher = by_key.get((spec.teacher, spec.teacher_seed)) if spec.teacher and spec.teacher_seed is not None else None
+    accuracy = record.best.top1_pct
+    return {
+        "suite": spec.suite,
+        "run": spec.run,
+        "thesis_id": spec.thesis_id,
+        "seed": spec.seed,
+        "role": role,
+        "model": model_name(spec),
+        "method": method_name(spec),
+        "recipe": recipe_name(spec),
+        "resolution": resolution_name(spec),
+        "teacher": spec.teacher,
+        "select": spec.optimisation.select,
+        "accuracy_pct": accuracy,
+        "best_epoch": record.best.epoch,
+        "last_accuracy_pct": record.last.top1_pct,
+        "last_ten_mean_pct": _mean([epoch.test_accuracy_pct for epoch in record.history[-10:]]),
+        "epochs": len(record.history),
+        "planned_epochs": spec.optimisation.epochs,
+        "stopped_early": record.stopped_early,
+        "last_test_loss": record.history[-1].test_loss,
+        "max_test_loss": max(epoch.test_loss for epoch in record.history),
+        "parameters": cost.parameters,
+        "train_minutes": cost.train_minutes,
+        "nonfinite_steps": sum(epoch.nonfinite_steps or 0 for epoch in record.history),
+        "teacher_accuracy_pct": teacher.best.top1_pct if teacher else None,
+        "gap_pct": teacher.best.top1_pct - accuracy if teacher else None,
+        "retention_pct": 100 * accuracy / teacher.best.top1_pct if teacher else None,
+        "compression": teacher.cost.parameters / cost.parameters if teacher else None,
+        "truncated": spec.budget is not None,
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

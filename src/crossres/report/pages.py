@@ -1,0 +1,134 @@
+"""What a browser shows of a suite besides its figures and its PDF: tables, claims, records, captions.
+
+`snakemake --report` puts these files and the figures into one HTML file. A caption is the `CAPTION` of the figure's or
+table's module, as in the PDF.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup, escape
+from tabulate import tabulate
+
+from crossres import files
+from crossres.base import CrossresError
+from crossres.claims.document import VERDICTS, Audit
+from crossres.claims.evidence import ClaimRow, claim_rows
+from crossres.files import write_atomic
+from crossres.records.record import Record
+from crossres.report import catalog, tables
+from crossres.report.facts import Facts, plain
+from crossres.report.render import environment
+from crossres.suites.spec import Suite
+
+LATEX_IN_CAPTIONS = ((r"\$(\w)\$", r"<i>\1</i>"), (r"\\,", "\u202f"), (r"\\%", "%"), (r"~", "\u00a0"))
+"""What captions say in LaTeX, as patterns, and how HTML says it."""
+
+
+def write(suite: Suite, records: Sequence[Record], summary: pd.DataFrame, audit: Audit, directory: Path) -> list[Path]:
+    """Write a suite's pages, `tables/NAME.html` among them, and `captions/NAME.html` of every figure and table.
+
+    Args:
+        suite: The suite.
+        records: A record of every run, of one or more seeds.
+        summary: Their table, of `crossres.records.summary.summarise`.
+        audit: The verdicts on the claims, of `crossres.claims.audit.audit`.
+        directory: Where they go.
+
+    Returns:
+        The files.
+
+    Raises:
+        CrossresError: When a record is missing, or a caption has LaTeX that is not in `LATEX_IN_CAPTIONS`.
+    """
+    facts = Facts(suite, records, summary)
+    contents = {"claims": claims_page(audit), "records": records_page(facts)}
+    for kind in catalog.KINDS:
+        for name in catalog.names(kind, suite):
+            contents[f"captions/{name}"] = caption(kind, name, facts)
+    for name in catalog.names("tables", suite):
+        table = tables.to_html(*tables.load(name, summary))
+        contents[f"tables/{name}"] = _page(name.replace("_", " "), contents[f"captions/{name}"], table)
+    files = {directory / f"{name}.html": content for name, content in contents.items()}
+    for file, content in files.items():
+        write_atomic(file, content)
+    return list(files)
+
+
+def caption(kind: str, name: str, facts: Facts) -> Markup:
+    """Return the caption of a figure or table as HTML.
+
+    Args:
+        kind: `figures` or `tables`.
+        name: Name of the figure or table.
+        facts: What the caption may name.
+
+    Raises:
+        CrossresError: When it has LaTeX that is not in `LATEX_IN_CAPTIONS`, or names what does not exist.
+    """
+    source = html.escape(str(catalog.constant(kind, name, "CAPTION")), quote=False)
+    for latex, text in LATEX_IN_CAPTIONS:
+        source = re.sub(latex, text, source)
+    if unknown := re.search(r"\\(?!VAR\{|BLOCK\{)\S\w*|\$", source):
+        place = f"{catalog.module_file(kind, name)}: CAPTION"
+        raise CrossresError(f"{place}: '{unknown[0]}' is LaTeX; add it to LATEX_IN_CAPTIONS in crossres/pages.py")
+    known = {name: getattr(facts, name) for name in dir(facts) if not name.startswith("_")}
+    env = environment(files.TEMPLATES, finalize=lambda value: html.escape(plain(value), quote=False))
+    try:
+        return Markup(env.from_string(source).render(known))
+    except jinja2.TemplateError as error:
+        raise CrossresError(f"{catalog.module_file(kind, name)}: CAPTION: {error}") from error
+
+
+def claims_page(audit: Audit) -> str:
+    """Return the page of the verdicts: every claim, what was found, and the reason."""
+    heads = ["Claim", "Verdict", "Reported", "Found", "95 % interval", "p (Holm)", "Why"]
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in audit.counts().items())
+    about = f"{len(audit.findings)} claims of {audit.source}, judged by the records of suite {audit.suite}: {counts}."
+    return _page("Claims", about, _table(heads, map(_claim_cells, claim_rows(audit)), range(2, 6)), VERDICTS)
+
+
+def _claim_cells(row: ClaimRow) -> list[str]:
+    finding = row.finding
+    claim = Markup("{}<small>{} · {}</small>").format(finding.statement, finding.id, finding.where)
+    verdict = Markup('<span class="{}">{}</span>').format(finding.verdict.replace(" ", "-"), finding.verdict)
+    return [claim, verdict, row.reported, row.found, row.interval, row.p, finding.reason]
+
+
+def records_page(facts: Facts) -> str:
+    """Return the page of the records: what each run reached, and what it was computed with."""
+    about = "One JSON file each, in the list beside this page: spec, every epoch, test figures, cost, provenance."
+    shared, varying = facts.provenance()
+    sources = {f"{one.repository} at {one.commit}": None for r in facts.records if (one := r.provenance.source)}
+    heads = ["Run", "Seed", "Best accuracy (%)", "Best epoch", "Epochs", "Last accuracy (%)", "Minutes"]
+    rows = []
+    for index, record in enumerate(facts.records):
+        best, last = f"{record.best.top1_pct:.2f}", f"{record.last.top1_pct:.2f}"
+        numbers = (best, record.best.epoch, len(record.history), last, f"{record.cost.train_minutes:.1f}")
+        made_with = [values[index] or tables.MISSING for _, values in varying]
+        rows.append([record.spec.run, record.spec.seed, *numbers, *made_with])
+    table = _table([*heads, *(name for name, _ in varying)], rows, range(1, len(heads)))
+    terms = dict(shared) | ({"Source": ", ".join(sources)} if sources else {})
+    cut = {"Truncated": f"by a budget ({', '.join(facts.budgets)}): not the suite's results"} if facts.truncated else {}
+    return _page("Records", about, table, cut | terms)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Container[int]) -> str:
+    """Return a table as HTML, its cells escaped unless they are `Markup`, and some columns set to the right."""
+    cells = [[str(escape(cell)) for cell in row] for row in rows]
+    align = ["right" if index in right else "left" for index in range(len(heads))]
+    return str(tabulate(cells, heads, tablefmt="unsafehtml", colalign=align, disable_numparse=True))
+
+
+def _page(title: str, about: str, table: str, terms: Mapping[str, str] | None = None) -> str:
+    """Return a page: its title, a paragraph, a table, and terms with what they mean."""
+    loader = jinja2.FileSystemLoader(files.TEMPLATES)
+    env = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    page = env.get_template("page.html.j2")
+    return page.render(title=title, about=about, table=Markup(table), terms=terms or {})

@@ -1,0 +1,116 @@
+"""How to run: the workflow's configuration, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from crossres.base import Count, CrossresError, Strict, nearest
+from crossres.files import SUITES, suite_dir, suite_file
+from crossres.suites.passes import TeacherLogits
+from crossres.suites.spec import Budget, Suite, load_suite, read_yaml
+
+
+class Config(Strict):
+    """The keys of `config/config.yaml`."""
+
+    suite: str = "paper"
+    """A suite of workflow/suites/, or the path of a suite file of your own."""
+    records: Literal["computed", "shipped"] | list[str] = "computed"
+    """Compute every run, none, or those listed."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """Where to compute."""
+    data_dir: Path = Path("data")
+    """Folder of the data sets."""
+    cifar100: Path | None = None
+    """Folder or archive to adopt CIFAR-100 from."""
+    cifar10: Path | None = None
+    """Folder or archive to adopt CIFAR-10 from."""
+    weights_dir: Path | None = None
+    """Folder to adopt ImageNet weights from."""
+    teacher_logits: TeacherLogits = "auto"
+    """`live`: each student computes its teacher's logits. `stored`: they are computed once and read. `auto`: stored
+    where two or more students that are still to be trained share them. The results are the same to the bit."""
+    keep_logits: bool = False
+    """Keep stored logits after their last student; they are removed otherwise."""
+    cuda_graph: bool = True
+    """On CUDA, make the whole training step one CUDA graph; false runs it eagerly."""
+    runs_per_gpu: Count = 1
+    """How many runs share one GPU at a time; their memory adds up."""
+    container: str | None = "docker/crossres.sif"
+    """The image that jobs run in with `--use-singularity`: a file or an address."""
+    budget: Budget | None = None
+    """A cut of the suite, to try it out."""
+
+    @field_validator("suite", "data_dir", "cifar100", "cifar10", "weights_dir", "container", mode="before")
+    @classmethod
+    def _at_home(cls, path: Any) -> Any:
+        """Let `~` be the home directory, as in a shell."""
+        return os.path.expanduser(path) if isinstance(path, str) else path
+
+
+def read_config(document: Mapping[str, Any]) -> Config:
+    """Check the configuration that Snakemake merged from files and command line.
+
+    Raises:
+        CrossresError: One line that names the key, and the nearest right one.
+    """
+    return Config.parse(dict(document), "config")
+
+
+def file_config(path: Path, suite: str | None = None) -> Config:
+    """Read the configuration as its file has it, for a suite of one's choice.
+
+    Raises:
+        CrossresError: As `read_config`, or when there is no such file.
+    """
+    chosen = {} if suite is None else {"suite": suite}
+    return read_config(read_yaml(path) | chosen)
+
+
+def suite_path(config: Config) -> Path:
+    """Return the file of the suite that the configuration names.
+
+    Raises:
+        CrossresError: When there is no suite of that name, naming the nearest.
+    """
+    if config.suite.endswith((".yaml", ".yml")):
+        return Path(config.suite)
+    known = [path.stem for path in sorted(SUITES.glob("*.yaml"))]
+    if config.suite not in known:
+        raise CrossresError(f"config: suite: no suite '{config.suite}'{nearest(config.suite, known)}")
+    return suite_file(config.suite)
+
+
+def chosen_suite(config: Config) -> Suite:
+    """Load the suite that the configuration names.
+
+    Raises:
+        CrossresError: When it is not sound, has the name of a suite of workflow/suites/, or lacks a run that `records`
+            lists.
+    """
+    path = suite_path(config)
+    suite = load_suite(path)
+    namesake = suite_file(suite.suite)
+    if namesake.is_file() and not namesake.samefile(path):
+        raise CrossresError(f"{path}: suite: {namesake} has the name '{suite.suite}', and its results; choose another")
+    if isinstance(config.records, list):
+        for name in config.records:
+            suite.run(name)
+    return suite
+
+
+def is_computed(config: Config, suite: Suite, run: str) -> bool:
+    """Tell whether a run's record is computed, rather than given."""
+    if suite.records == "shipped" or config.records == "shipped":
+        return False
+    return config.records == "computed" or run in config.records
+
+
+def results_dir(config: Config, suite: Suite) -> Path:
+    """The folder of the results: a budget has its own."""
+    return suite_dir(suite.suite, truncated=config.budget is not None)

@@ -1,0 +1,61 @@
+"""The results in README.md: two figures and the verdicts on the claims, by the suite `published`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from crossres.base import CrossresError
+from crossres.claims.document import Audit
+from crossres.files import read_text, write_atomic
+from crossres.records.record import Record
+from crossres.report import catalog, figures, pages
+from crossres.report.facts import Facts
+from crossres.suites.spec import Suite
+
+FIGURES = ("fig4_retention_bar", "fig7_matched_epochs")
+"""The figures that it shows."""
+START, END = "<!-- results: written by `make readme` -->", "<!-- end of results -->"
+
+
+def write(readme: Path, suite: Suite, records: Sequence[Record], summary: pd.DataFrame, audit: Audit) -> list[Path]:
+    """Draw the figures into `docs/figures/` beside the README, and write what is between its two marks.
+
+    Args:
+        readme: The README; what is outside the marks stays as it is.
+        suite: The suite.
+        records: A record of every run.
+        summary: Their table, of `crossres.records.summary.summarise`.
+        audit: The verdicts on the claims, of `crossres.claims.audit.audit`.
+
+    Returns:
+        The files.
+
+    Raises:
+        CrossresError: When the README lacks a mark.
+    """
+    before, start, rest = read_text(readme).partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise CrossresError(f"{readme}: the line '{END if start else START}' is missing; put it back")
+    drawn = [readme.parent / "docs/figures" / f"{name}.svg" for name in FIGURES]
+    for name, path in zip(FIGURES, drawn, strict=True):
+        figures.render(name, summary, records, path)
+    write_atomic(readme, before + "\n\n".join([START, *_shown(Facts(suite, records, summary), audit), END]) + after)
+    return [readme, *drawn]
+
+
+def _shown(facts: Facts, audit: Audit) -> list[str]:
+    """Return the paragraphs."""
+    shown = []
+    for name in FIGURES:
+        source = catalog.module_file("figures", name).read_text(encoding="utf-8")
+        title = str(ast.get_docstring(ast.parse(source))).rstrip(".")
+        shown += [f"![{title}](docs/figures/{name}.svg)", f"<sub>{pages.caption('figures', name, facts)}</sub>"]
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in audit.counts().items())
+    summary = f"<summary>The thesis's {len(audit.findings)} claims: {counts}</summary>"
+    rows = [f"| {finding.statement} | {finding.verdict} |" for finding in audit.findings]
+    return [*shown, f"<details>\n{summary}", "\n".join(["| claim | verdict |", "|---|---|", *rows]), "</details>"]

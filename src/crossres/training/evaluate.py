@@ -1,0 +1,223 @@
+"""Weights to test figures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from crossres.base import CrossresError, canonical_json
+from crossres.records.record import Calibrated, Evaluation, Record, TrainingResult, pack_bits
+from crossres.suites.spec import Spec
+from crossres.training.augment import NORMALS, Normal, normalise
+from crossres.training.data import Images, Split, load
+from crossres.training.models import build
+
+BATCH_SIZE = 500
+CALIBRATION_BINS = 15
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: Tensor, normal: Normal) -> Tensor:
+    """Return the logits of every image, in float32 and in evaluation mode.
+
+    Args:
+        network: The network; its mode is restored afterwards.
+        images: uint8 `[M, 3, S, S]`, on the network's device.
+        normal: What they are normalised with.
+
+    Returns:
+        float32 `[M, C]`.
+    """
+    was_training = network.training
+    network.eval()
+    batches = (
+        normalise(part, normal).contiguous(memory_format=torch.channels_last) for part in images.split(BATCH_SIZE)
+    )
+    logits = [network(batch).float() for batch in batches]
+    network.train(was_training)
+    return torch.cat(logits)
+
+
+def measure(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
+    """Return the figures of one set of weights.
+
+    Top-1 and top-5 accuracy; `nll = −mean log p_label`; `brier = mean Σ_k (p_k − 1[k = label])²`; and the expected
+    calibration error `Σ_b n_b / M · |accuracy_b − confidence_b|` over 15 equal bins of confidence.
+
+    Args:
+        logits: `[M, C]`.
+        labels: `[M]`.
+        epoch: The epoch that the weights are from.
+
+    Returns:
+        Every figure over all M images.
+
+    Source of the calibration error: Guo et al., *On calibration of modern neural networks* (ICML 2017), equation 3.
+    """
+    logits, labels = logits.double().cpu(), labels.cpu()
+    classes = logits.shape[1]
+    probabilities = logits.softmax(1)
+    confidence, predicted = probabilities.max(1)
+    correct = predicted == labels
+    top5 = (logits.topk(min(5, classes), 1).indices == labels[:, None]).any(1)
+    one_hot = nn.functional.one_hot(labels, classes)
+    per_class = torch.bincount(labels[correct], minlength=classes) / torch.bincount(labels, minlength=classes)
+    return Evaluation(
+        epoch=epoch,
+        top1_pct=_percent(correct),
+        top5_pct=_percent(top5),
+        nll=nn.functional.cross_entropy(logits, labels).item(),
+        ece=_calibration_error(confidence, correct),
+        brier=(probabilities - one_hot).square().sum(1).mean().item(),
+        per_class_pct=[round(100 * share, 4) for share in per_class.nan_to_num().tolist()],
+    )
+
+
+def _percent(hits: Tensor) -> float:
+    return 100 * int(hits.sum()) / len(hits)
+
+
+def _calibration_error(confidence: Tensor, correct: Tensor) -> float:
+    bins = (confidence * CALIBRATION_BINS).ceil().long().clamp(1, CALIBRATION_BINS) - 1
+    gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64)
+    gaps.index_add_(0, bins, correct.double() - confidence)
+    return (gaps.abs().sum() / len(correct)).item()
+
+
+def pack_weights(network: nn.Module, spec: Spec, epoch: int) -> bytes:
+    """Return the content of a weights file that says which run and epoch it is of; equal weights give equal bytes."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    origin = {"spec": spec.model_dump(mode="json"), "epoch": epoch}
+    # Under one key: safetensors writes several in an order that changes from file to file.
+    return save(tensors, {"crossres": canonical_json(origin)})
+
+
+def read_weights(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+    """Read a weights file and what it says of itself: its `spec` and `epoch`.
+
+    Raises:
+        CrossresError: When it is missing, cut short, or was not written by `train`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise CrossresError(f"{path}: no such file; its rule `train` has to run first") from None
+    except Exception as error:  # safetensors raises its own class, which is not public
+        raise CrossresError(f"{path}: not a whole weights file ({error}); delete it and run its rule again") from None
+    if "crossres" not in metadata:
+        raise CrossresError(f"{path}: weights that do not say which run they are of; train the run again")
+    return weights, json.loads(metadata["crossres"])
+
+
+def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Spec, int]:
+    """Rebuild a trained network from its weights file alone.
+
+    Args:
+        path: A file that `train` wrote.
+        device: Where the network is to live.
+
+    Returns:
+        The network, its spec, and the epoch of its weights.
+
+    Raises:
+        CrossresError: When the file is not whole, or does not fit the architecture that it names.
+    """
+    weights, origin = read_weights(path)
+    spec = Spec.parse(origin["spec"], f"{path}, its spec")
+    network = build(spec.model.model_copy(update={"pretrained": False}), spec.dataset.classes, spec.seed)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CrossresError(f"{path}: does not fit {spec.model.name}: {str(error).splitlines()[-1].strip()}") from None
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    return network, spec, origin["epoch"]
+
+
+def evaluate(spec: Spec, run_dir: Path, training: TrainingResult, data_root: Path, device: torch.device) -> Record:
+    """Evaluate the selected and the last weights of a run on every test image, and assemble its record.
+
+    Args:
+        spec: The run.
+        run_dir: Folder with `weights.safetensors` and `last.safetensors`.
+        training: What training left.
+        data_root: Folder under which each data set has its own.
+        device: Where to compute.
+
+    Returns:
+        The record.
+
+    Raises:
+        CrossresError: When a file is missing or not whole, or not what the training was about.
+    """
+    images = load(spec.dataset, spec.view, data_root, device)
+    if images.digest != training.provenance.data_sha256:
+        raise CrossresError(
+            f"{data_root}: not the {spec.dataset.name} that {run_dir} was trained on; train the run again"
+        )
+    path = run_dir / "weights.safetensors"
+    network, logits, best = _evaluate_file(path, spec, images.test, device)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != training.provenance.weights_sha256:
+        raise CrossresError(f"{path}: not the weights that {run_dir}/training.json is about; train the run again")
+    _, _, last = _evaluate_file(run_dir / "last.safetensors", spec, images.test, device)
+    predictions = logits.argmax(1)
+    return Record(
+        spec=spec,
+        history=training.history,
+        stopped_early=training.stopped_early,
+        best=best,
+        last=last,
+        predictions=predictions.tolist(),
+        correct=pack_bits((predictions == images.test.labels).tolist()),
+        calibrated=_calibrated(network, logits, images, NORMALS[spec.dataset.name]),
+        cost=training.cost,
+        provenance=training.provenance,
+    )
+
+
+def best_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Return the temperature T that minimises the cross entropy of `logits / T`, between 0.05 and 20.
+
+    Args:
+        logits: `[M, C]`, of images that nothing is reported on.
+        labels: `[M]`.
+
+    Source: Guo et al., *On calibration of modern neural networks* (ICML 2017), section 4.2.
+    """
+    from scipy.optimize import minimize_scalar  # half a second, and seldom needed
+
+    logits, labels = logits.double().cpu(), labels.cpu()
+
+    def loss(log_temperature: float) -> float:
+        return nn.functional.cross_entropy(logits / math.exp(log_temperature), labels).item()
+
+    bounds = (math.log(0.05), math.log(20.0))
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
+
+
+def _calibrated(network: nn.Module, logits: Tensor, images: Images, normal: Normal) -> Calibrated | None:
+    """Scale the test logits by the temperature that the validation images ask for, where there are any."""
+    if not len(images.validation.labels):
+        return None
+    temperature = best_temperature(predict(network, images.validation.images, normal), images.validation.labels)
+    scaled = measure(logits.double() / temperature, images.test.labels, epoch=1).model_dump()
+    return Calibrated(temperature=temperature, **{name: scaled[name] for name in ("nll", "ece", "brier")})
+
+
+def _evaluate_file(path: Path, spec: Spec, test: Split, device: torch.device) -> tuple[nn.Module, Tensor, Evaluation]:
+    """Return the network of a weights file, its test logits and its test figures."""
+    network, own_spec, epoch = load_network(path, device)
+    if own_spec != spec:
+        raise CrossresError(f"{path}: of another spec than {path.parent}/spec.json; train the run again")
+    logits = predict(network, test.images, NORMALS[spec.dataset.name])
+    return network, logits, measure(logits, test.labels, epoch)

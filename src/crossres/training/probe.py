@@ -1,0 +1,145 @@
+"""What the loss terms ask of a student, measured on a fixed batch: clean, under Mixup and under CutMix.
+
+The thesis explains the failure of DKD's NCKD term by gradients that conflict on mixed images. Here that is measured: at
+the student's logits, image by image, after every epoch of a run that asks for it (`probe_images`). The networks are in
+evaluation mode and no state is touched, so a run with a probe has the same weights as one without.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crossres.records.record import Probed
+from crossres.suites.methods import Targets, cross_entropy, decoupled_divergences
+from crossres.suites.spec import Spec
+from crossres.training.augment import NORMALS, MixedBatch, draw_mixing, mix, normalise
+from crossres.training.data import Split
+from crossres.training.teacher import Teacher
+
+GROUP_IMAGES = 32
+"""Images that are mixed with one lambda."""
+TEMPERATURE = 4.0
+"""Of runs whose method has none."""
+KINDS = {"clean": {"mix_prob": 0.0}, "mixup": {"cutmix_share": 0.0}, "cutmix": {"cutmix_share": 1.0}}
+
+
+class Probe:
+    """A fixed batch of training images in three forms, with the teacher's logits for them.
+
+    Args:
+        spec: The run; `probe_images` of its training images are taken, in file order, not augmented otherwise.
+        train: Its training set.
+        teacher: Its teacher.
+    """
+
+    def __init__(self, spec: Spec, train: Split, teacher: Teacher) -> None:
+        self.temperature = float(getattr(spec.objective, "temperature", TEMPERATURE))
+        mixed = {kind: _mixed(spec, train, changes) for kind, changes in KINDS.items()}
+        self._batches = {kind: batch for kind, (batch, _) in mixed.items()}
+        self._partners = {kind: partner for kind, (_, partner) in mixed.items()}
+        self._teacher_logits = {kind: teacher(batch.images).float() for kind, batch in self._batches.items()}
+
+    def measure(self, network: nn.Module) -> dict[str, Probed]:
+        """Return the measurements of one epoch, by kind of image; the network's mode is restored afterwards."""
+        was_training = network.training
+        network.eval()
+        with torch.no_grad():
+            logits = {
+                kind: network(batch.images.contiguous(memory_format=torch.channels_last)).float()
+                for kind, batch in self._batches.items()
+            }
+        network.train(was_training)
+        return {
+            kind: probed(
+                logits[kind], self._teacher_logits[kind], self._superposed(kind), batch.targets, self.temperature
+            )
+            for kind, batch in self._batches.items()
+        }
+
+    def _superposed(self, kind: str) -> Tensor:
+        """Return the teacher's logits of the two unmixed images, mixed by lambda."""
+        clean, lam = self._teacher_logits["clean"], self._batches[kind].lam[:, None]
+        return lam * clean + (1 - lam) * clean[self._partners[kind]]
+
+
+def _mixed(spec: Spec, train: Split, changes: dict[str, float]) -> tuple[MixedBatch, Tensor]:
+    """Return the probe's images in one form, and which image is mixed into each."""
+    augmentation = spec.augmentation.model_copy(update={"mix_prob": 1.0, **changes})
+    count = min(spec.probe_images, len(train.labels))
+    images = normalise(train.images[:count], NORMALS[spec.dataset.name])
+    labels, size_px = train.labels[:count], train.images.shape[-1]
+    groups, partners = [], []
+    for number, start in enumerate(range(0, count, GROUP_IMAGES)):
+        part = slice(start, min(start + GROUP_IMAGES, count))
+        size = part.stop - part.start
+        mixing = draw_mixing(augmentation, size, size_px, spec.seed_of_batches, epoch=0, step=number)
+        batch = mix(images[part], labels[part], mixing)
+        groups.append(batch._replace(lam=batch.lam.expand(size)))
+        partners.append(torch.from_numpy(start + mixing.partner).to(images.device))
+    return MixedBatch(*(torch.cat(parts) for parts in zip(*groups, strict=True))), torch.cat(partners)
+
+
+def probed(
+    student_logits: Tensor, teacher_logits: Tensor, superposed: Tensor, targets: Targets, temperature: float
+) -> Probed:
+    """Measure the gradients of CE, TCKD and NCKD at the student's logits, and what the teacher says of the images.
+
+    Args:
+        student_logits: `[N, C]`.
+        teacher_logits: `[N, C]`.
+        superposed: What the teacher's logits were, were they linear in the image, `[N, C]`.
+        targets: Labels, with `lam` `[N]`.
+        temperature: T of the softened distributions.
+
+    Returns:
+        Means over the images. Two labels enter TCKD and NCKD one after the other, mixed by lambda, as in the thesis.
+    """
+    gradients = {
+        name: _gradient(name, student_logits, teacher_logits, targets, temperature) for name in ("ce", "tckd", "nckd")
+    }
+
+    def cosine(one: str, other: str) -> Tensor:
+        return functional.cosine_similarity(gradients[one], gradients[other], dim=1, eps=1e-20)
+
+    probabilities = teacher_logits.softmax(1)
+    mass_a, mass_b = (probabilities.gather(1, label[:, None])[:, 0] for label in (targets.a, targets.b))
+    largest, same = probabilities.argmax(1), targets.a == targets.b
+    first_label, second_label = mass_a.where(targets.lam >= 0.5, mass_b), mass_b.where(targets.lam >= 0.5, mass_a)
+    measured = {
+        **{f"{name}_norm": gradient.norm(dim=1) for name, gradient in gradients.items()},
+        "cos_ce_tckd": cosine("ce", "tckd"),
+        "cos_ce_nckd": cosine("ce", "nckd"),
+        "cos_tckd_nckd": cosine("tckd", "nckd"),
+        "conflict_share": (cosine("ce", "nckd") < 0).float(),
+        "teacher_entropy": -(probabilities * probabilities.clamp_min(1e-30).log()).sum(1),
+        "teacher_mass_a": mass_a,
+        "teacher_mass_b": mass_b,
+        "order_violation_share": ((first_label < second_label) & ~same).float(),
+        "superposition_error": _relative_distance(teacher_logits, superposed),
+        "off_label_share": ((largest != targets.a) & (largest != targets.b)).float(),
+    }
+    return Probed(**{name: values.double().mean().item() for name, values in measured.items()})
+
+
+def _relative_distance(logits: Tensor, other: Tensor) -> Tensor:
+    """Return `‖x − y‖ / ‖x‖` of logits `[N, C]` less their mean, which no prediction depends on; `[N]`."""
+    x, y = (values - values.mean(1, keepdim=True) for values in (logits, other))
+    return (x - y).norm(dim=1) / x.norm(dim=1).clamp_min(1e-12)
+
+
+def _gradient(
+    name: str, student_logits: Tensor, teacher_logits: Tensor, targets: Targets, temperature: float
+) -> Tensor:
+    """Return the gradient of one term of each image at its own logits, `[N, C]`."""
+    logits = student_logits.detach().requires_grad_()
+    if name == "ce":
+        loss = cross_entropy(logits, targets) * len(logits)
+    else:
+        index = ("tckd", "nckd").index(name)
+        of_a, of_b = (
+            decoupled_divergences(logits, teacher_logits, (label,), temperature)[index] for label in targets[:2]
+        )
+        loss = of_b.lerp(of_a, targets.lam.to(of_a.dtype)).sum()
+    return torch.autograd.grad(loss, logits)[0]

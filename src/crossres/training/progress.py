@@ -1,0 +1,106 @@
+"""How far a run is: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from crossres.files import LOCK
+from crossres.records.record import Epoch
+
+SECONDS_BETWEEN_LINES = 30
+SECONDS_BETWEEN_REDRAWS = 0.1
+
+
+class ProgressBar:
+    """Reports the steps and epochs of one run on standard error."""
+
+    def __init__(self, name: str, epochs: int, stream: TextIO | None = None) -> None:
+        """Start reporting.
+
+        Args:
+            name: The run and seed, put before every line.
+            epochs: Epochs of the schedule.
+            stream: Where to report; standard error when None.
+        """
+        self.name, self.epochs = name, epochs
+        self.stream = stream or sys.stderr
+        self.bar = tqdm(total=epochs, desc=name, unit="epoch", file=self.stream) if self.stream.isatty() else None
+        self.last_line = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+        if self.bar is not None:
+            self.bar.clear()
+        print(f"{self.name}: {text}", file=self.stream, flush=True)
+
+    def resumed(self, epoch: int) -> None:
+        """Report that the run goes on after an epoch of an earlier process."""
+        self.note(f"resumed after epoch {epoch}")
+        if self.bar is not None:
+            self.bar.n = self.bar.initial = epoch
+
+    def step(self, epoch: int, done: int, steps: int) -> None:
+        """Report that a step is done; a plain log hears of it now and then only, and never of the last."""
+        if self.bar is not None:
+            now = time.monotonic()
+            if now - self.last_line > SECONDS_BETWEEN_REDRAWS or done == steps:
+                self.last_line = now
+                self.bar.set_postfix_str(f"step {done}/{steps}", refresh=True)
+        elif done < steps and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
+            self.note(f"epoch {epoch}/{self.epochs}, step {done}/{steps}")
+
+    def epoch(self, entry: Epoch, images_per_s: float, epoch_s: float) -> None:
+        """Report that an epoch is done, by the accuracy on held-out training images where there are any.
+
+        Args:
+            entry: Its figures.
+            images_per_s: Training images a second.
+            epoch_s: Mean seconds of an epoch so far, for the remaining time.
+        """
+        remaining = tqdm.format_interval((self.epochs - entry.epoch) * epoch_s)
+        held_out = entry.validation_accuracy_pct
+        accuracy = f"test {entry.test_accuracy_pct:.2f} %" if held_out is None else f"validation {held_out:.2f} %"
+        figures = f"loss {entry.train_loss:.3f}, {accuracy}, {images_per_s:.0f} images/s"
+        bad = f", {entry.nonfinite_steps} steps not finite" if entry.nonfinite_steps else ""
+        self.last_line = time.monotonic()
+        if self.bar is not None:
+            self.bar.n = entry.epoch
+            self.bar.set_postfix_str(figures + bad)
+        else:
+            self.note(f"epoch {entry.epoch}/{self.epochs}, {figures}{bad}, {remaining} left")
+
+    def advance(self, epoch: int, mebibytes: float) -> None:
+        """Report that an epoch of a teacher's pass is stored."""
+        self.last_line = time.monotonic()
+        if self.bar is not None:
+            self.bar.n = epoch
+            self.bar.set_postfix_str(f"{epoch * mebibytes:.0f} MiB")
+        else:
+            self.note(f"epoch {epoch}/{self.epochs} stored")
+
+    def close(self) -> None:
+        """Finish the bar's line."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, progress: ProgressBar, lock_name: str = LOCK) -> Iterator[None]:
+    """Hold a folder; wait while another process works there, as an orphan of a killed workflow may."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / lock_name, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.note("another process is at work here; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,142 @@
+"""Records: whole or not there, and true to the thesis's logs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from crossres import files
+from crossres.base import CrossresError
+from crossres.files import read_json, write_atomic, write_json
+from crossres.records import thesis
+from crossres.records.record import Record, read_record, write_record
+from crossres.records.summary import read_summary, summarise
+from crossres.suites.spec import load_suite, merge
+
+PUBLISHED = sorted(Path("paper/records/published").glob("*/seed*.json"))
+SHIPPED = sorted(Path("paper/records").glob("*/*/seed*.json"))
+LOGS = Path("../shared/data/thesis_logs")
+needs_logs = pytest.mark.skipif(not LOGS.is_dir(), reason=f"the thesis's logs are not at {LOGS}")
+
+
+def test_the_published_records_are_all_there() -> None:
+    assert len(PUBLISHED) == 7
+    files = [file for path in PUBLISHED for file in read_record(path).provenance.source.files]
+    assert {file.sha256 for file in files} == set(thesis.known_digests())
+    assert len(files) == 19
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=str)
+def test_a_shipped_record_survives_reading_and_writing(path: Path, tmp_path: Path) -> None:
+    record = read_record(path)
+    write_record(tmp_path / "copy.json", record)
+    assert (tmp_path / "copy.json").read_bytes() == path.read_bytes()
+    assert files.shipped_record(record.spec.suite, record.spec.run, record.spec.seed) == path
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=str)
+def test_a_shipped_record_has_the_spec_of_its_suite(path: Path) -> None:
+    spec = read_record(path).spec
+    assert load_suite(files.suite_file(spec.suite)).resolve(spec.run, spec.seed, spec.budget) == spec
+
+
+def test_the_schema_is_the_types_and_every_shipped_record_is_valid(tmp_path: Path) -> None:
+    shipped = Path("paper/records/schema.json")
+    write_json(tmp_path / "schema.json", Record.model_json_schema())
+    mend = f"run: crossres schema --output {shipped}"
+    assert (tmp_path / "schema.json").read_text() == shipped.read_text(), mend
+    validator = jsonschema.Draft202012Validator(json.loads(shipped.read_text()))
+    for path in SHIPPED:
+        validator.validate(json.loads(path.read_text()))
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate({**json.loads(SHIPPED[0].read_text()), "accuracy": 99})
+
+
+@needs_logs
+def test_importing_the_logs_gives_the_shipped_records(tmp_path: Path) -> None:
+    records = thesis.import_records(load_suite(files.suite_file("published")), str(LOGS))
+    for record in records:
+        write_record(tmp_path / "record.json", record)
+        shipped = files.shipped_record("published", record.spec.run, record.spec.seed)
+        assert (tmp_path / "record.json").read_bytes() == shipped.read_bytes()
+
+
+@needs_logs
+def test_a_changed_log_is_named(tmp_path: Path) -> None:
+    for path in LOGS.rglob("*.*"):
+        copy = tmp_path / path.relative_to(LOGS)
+        write_atomic(copy, path.read_bytes())
+    write_atomic(tmp_path / "teacher/final_results.json", "{}")
+    with pytest.raises(CrossresError, match=r"SHA-256 of teacher/final_results\.json"):
+        thesis.read_logs(str(tmp_path))
+
+
+def test_logs_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CrossresError, match="no such folder or archive"):
+        thesis.read_logs(str(tmp_path / "none"))
+    with pytest.raises(CrossresError, match="and 18 more"):
+        thesis.read_logs(str(tmp_path))
+
+
+def test_the_summary_survives_its_file(tmp_path: Path) -> None:
+    summary = summarise(read_record(path) for path in PUBLISHED)
+    write_atomic(tmp_path / "summary.csv", summary.to_csv(index=False))
+    again = read_summary(tmp_path / "summary.csv")
+    assert again.to_csv(index=False) == summary.to_csv(index=False)
+    assert again.set_index("run").loc["dkd_beta2", "thesis_id"] == "v3.1"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, 1000])
+def test_a_record_cut_short_is_one_line(cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_bytes(PUBLISHED[0].read_bytes()[:cut])
+    with pytest.raises(CrossresError, match="not valid JSON") as caught:
+        read_record(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_of_another_version_or_with_a_foreign_key(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    document = json.loads(PUBLISHED[0].read_text())
+    path.write_text(json.dumps({**document, "schema_version": 2}))
+    with pytest.raises(CrossresError, match="schema version 2"):
+        read_record(path)
+    path.write_text(json.dumps({**document, "accuracy": 99}))
+    with pytest.raises(CrossresError, match="accuracy: unknown key"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"best": {"epoch": 9999}}, "best.epoch: 9999 is not in the history, which ends at 200"),
+        ({"last": {"epoch": 9999}}, "last.epoch: 9999 is not in the history"),
+        ({"history": [{"epoch": 2}, {"epoch": 1}]}, "history: its epochs do not ascend"),
+    ],
+)
+def test_epochs_that_cannot_be(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    document = read_json(files.shipped_record("published", "kd_32", 42))
+    entry = document["history"][0]
+    if "history" in changes:
+        changes = {"history": [entry | change for change in changes["history"]]}
+    path = tmp_path / "record.json"
+    write_json(path, merge(document, changes))
+    with pytest.raises(CrossresError, match=message):
+        read_record(path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def full(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(CrossresError, match="No space left"):
+        write_atomic(path, full)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

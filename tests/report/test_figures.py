@@ -1,0 +1,289 @@
+"""Figures: the contract of a figure's file, what is drawn, and files equal to the byte."""
+
+import ast
+import math
+import random
+import re
+from pathlib import Path
+
+import pytest
+from matplotlib.text import Text
+from pypdf import PdfReader
+
+from crossres.base import CrossresError
+from crossres.records.record import Epoch, Probed, Record, read_record
+from crossres.records.summary import summarise
+from crossres.report import catalog, figures
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = catalog.names("figures")
+NO_DATA = {"fig6_cross_resolution_mechanism"}
+
+
+@pytest.fixture(scope="session")
+def published() -> list[Record]:
+    """The thesis's own runs."""
+    records = [read_record(path) for path in sorted((ROOT / "paper/records/published").glob("*/seed*.json"))]
+    return [_probed(record) if record.name == "dkd_beta8" else record for record in records]
+
+
+def _probed(record: Record) -> Record:
+    """The thesis had no probe: give a record one, with figures that follow from the epoch alone."""
+    fields = dict.fromkeys(Probed.model_fields, 0.5)
+
+    def probe(epoch: Epoch, shift: float) -> Probed:
+        cosine = math.cos(epoch.epoch / 10 + shift)
+        norms = {f"{name}_norm": (rank + 1) / epoch.epoch for rank, name in enumerate(("ce", "tckd", "nckd"))}
+        return Probed(**{**fields, **norms, "cos_ce_nckd": cosine, "cos_tckd_nckd": -cosine})
+
+    history = [
+        epoch.model_copy(
+            update={"probe": {kind: probe(epoch, shift) for shift, kind in enumerate(("clean", "mixup", "cutmix"))}}
+        )
+        for epoch in record.history
+    ]
+    return record.model_copy(update={"history": history})
+
+
+@pytest.fixture(scope="session")
+def short(published: list[Record]) -> list[Record]:
+    """A suite of two seeds and few epochs; one run the thesis does not have, and one stopped at two epochs."""
+    extra = next(record for record in published if record.name == "kd_32")
+    spec = extra.spec.model_copy(update={"run": "kd_32_again", "thesis_id": None})
+    runs = [*published, extra.model_copy(update={"spec": spec})]
+    return [
+        _cut(record, seed, 16 if record.name != "dkd_beta2" else 10 + 3 * seed) for record in runs for seed in (0, 1)
+    ]
+
+
+def _cut(record: Record, seed: int, epochs: int) -> Record:
+    noise = random.Random(f"{record.name} {seed}")
+    history = [
+        epoch.model_copy(update={"test_accuracy_pct": epoch.test_accuracy_pct + noise.random()})
+        for epoch in record.history[:epochs]
+    ]
+    top = max(history, key=lambda epoch: epoch.test_accuracy_pct)
+    update = {"seed": seed, "teacher_seed": None if record.spec.teacher is None else seed}
+    best = record.best.model_copy(update={"epoch": top.epoch, "top1_pct": top.test_accuracy_pct})
+    changed = {"spec": record.spec.model_copy(update=update), "history": history, "best": best}
+    return record.model_copy(update={**changed, "stopped_early": epochs < 16})
+
+
+@pytest.fixture(scope="session")
+def mini() -> list[Record]:
+    """Runs of three seeds whose lines end close together, each at its own epoch."""
+    return [read_record(path) for path in sorted((ROOT / "paper/records/mini").glob("*/seed*.json"))]
+
+
+@pytest.fixture(scope="session", params=["published", "short", "mini"])
+def drawn(request):
+    """Every figure of a suite, drawn once."""
+    records = request.getfixturevalue(request.param)
+    runs = {record.name for record in records}
+    names = [name for name in NAMES if set(catalog.constant("figures", name, "RUNS")) <= runs]
+    with figures.style():
+        yield {name: _module(name).draw(summarise(records), records) for name in names}
+
+
+def _module(name: str):
+    return __import__(f"crossres.report.figures.{name}", fromlist=["draw"])
+
+
+def _lines(figure, colour: str):
+    return [
+        line for axes in figure.axes for line in axes.lines if line.get_color() == colour and len(line.get_xdata()) > 2
+    ]
+
+
+def test_the_eight_figures_of_the_thesis_and_the_three_of_the_audit_are_there():
+    of_the_thesis = ["fig1a", "fig1b", "fig1c", "fig2", "fig3", "fig4", "fig5", "fig6"]
+    assert [name.split("_")[0] for name in NAMES] == [*of_the_thesis, "fig7", "fig8", "fig9"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_keeps_the_contract(name, published):
+    known = {record.name for record in published}
+    assert set(catalog.constant("figures", name, "RUNS")) <= known
+    assert catalog.constant("figures", name, "SECTION") in {"method", "results", "audit"}
+    caption = catalog.constant("figures", name, "CAPTION")
+    assert caption.endswith(".")
+    asked = re.findall(r"\\VAR\{(\w+)\('(\w+)'", caption)
+    assert len(asked) == caption.count(r"\VAR{")
+    assert {function for function, _ in asked} <= {"label", "value"}
+    assert {run for _, run in asked} <= set(catalog.constant("figures", name, "RUNS"))
+    assert _module(name).__doc__.count("\n") == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_result_is_typed_by_hand(name, published):
+    source = catalog.module_file("figures", name).read_text(encoding="utf-8")
+    assert not re.search(r"\d\d\.\d\d", source)
+    assert not re.search(r"\d", re.sub(r"\\VAR\{.*?\}", "", catalog.constant("figures", name, "CAPTION")))
+    results = {round(value, 2) for r in published for value in (r.best.top1_pct, r.last.top1_pct)}
+    typed = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+    assert not results & {value for value in typed if isinstance(value, float)}
+
+
+def test_axes_are_labelled_and_have_no_title(drawn):
+    for name, figure in drawn.items():
+        assert figure.get_suptitle() == ""
+        for axes in figure.axes:
+            assert axes.get_title() == ""
+            if name in NO_DATA or not axes.has_data():
+                continue
+            below = [other for other in axes.get_shared_x_axes().get_siblings(axes) if other.get_xlabel()]
+            beside = [other for other in axes.get_shared_y_axes().get_siblings(axes) if other.get_ylabel()]
+            assert (below or axes.get_xlabel()) and (beside or axes.get_ylabel()), name
+
+
+def test_text_is_legible_and_inside_the_figure(drawn):
+    for name, figure in drawn.items():
+        figure.draw_without_rendering()
+        page = figure.bbox
+        assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= figures.SMALL_PT
+        for text in (text for axes in figure.axes for text in axes.texts):
+            box = Text.get_window_extent(text)
+            assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1, (name, text)
+
+
+def test_labels_do_not_overlap(drawn):
+    for name, figure in drawn.items():
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            boxes = [Text.get_window_extent(text).padded(-1) for text in axes.texts if text.get_text()]
+            assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i]), name
+
+
+def test_labels_keep_clear_of_the_horizontal_axis(drawn):
+    for name, figure in drawn.items():
+        figure.draw_without_rendering()
+        for axes in (axes for axes in figure.axes if axes.axison):
+            frame = axes.get_window_extent()
+            for text in (text for text in axes.texts if text.get_text()):
+                box = Text.get_window_extent(text)
+                assert box.y0 > frame.y0 or box.x0 > frame.x1 or box.x1 < frame.x0, (name, text)
+
+
+def test_leaders_cross_no_label(drawn):
+    for name, figure in drawn.items():
+        figure.canvas.draw()
+        for axes in figure.axes:
+            boxes = [Text.get_window_extent(text).padded(-1) for text in axes.texts if text.get_text()]
+            for text in axes.texts:
+                if leader := getattr(text, "arrow_patch", None):
+                    path = leader.get_transform().transform_path(leader.get_path())
+                    assert not any(path.intersects_bbox(box, filled=False) for box in boxes), (name, text)
+
+
+def test_seeds_keep_clear_of_the_percentages(drawn):
+    figure = drawn["fig4_retention_bar"]
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        marks = [
+            x for line in axes.lines if line.get_marker() == "|" for x in axes.transData.transform(line.get_xydata())
+        ]
+        boxes = [Text.get_window_extent(text).padded(2 * figure.dpi / 72) for text in axes.texts]
+        assert not [mark for mark in marks for box in boxes if box.contains(*mark)]
+
+
+def test_stopped_run_ends_at_its_last_epoch(published):
+    run = figures.of_run(published, "dkd_beta8")[0]
+    assert figures.curve(published, "dkd_beta8", "test_loss")["epoch"].max() == run.history[-1].epoch
+    colour = figures.looks(published)["dkd_beta8"].colour
+    with figures.style():
+        for name in ("fig1a_loss_kd_vs_dkd", "fig2_dkd_beta_comparison", "fig3_accuracy_all"):
+            lines = _lines(_module(name).draw(summarise(published), published), colour)
+            assert lines and {line.get_xdata()[-1] for line in lines} == {run.history[-1].epoch}
+
+
+def test_equal_epochs_are_compared_up_to_the_stop(published):
+    with figures.style():
+        accuracy, rate = _module("fig7_matched_epochs").draw(summarise(published), published).axes
+    ends = sorted(line.get_ydata()[-1] for line in accuracy.lines)
+    assert ends == [66.85, 68.95, 69.01]
+    assert {line.get_xdata()[-1] for line in accuracy.lines} == {84}
+    assert max(line.get_xdata()[-1] for line in rate.lines) == 300
+    planned = next(line for line in rate.lines if len(line.get_xdata()) == 300 - 84 + 1)
+    assert planned.get_ydata()[0] == pytest.approx(83.324, abs=0.01)
+
+
+def test_sick_epochs_are_marked(published):
+    import math
+
+    with figures.style():
+        (axes,) = _module("fig8_teacher_loss").draw(summarise(published), published).axes
+    (marks,) = [line for line in axes.lines if line.get_marker() == "o"]
+    losses = [epoch.test_loss for epoch in figures.of_run(published, "teacher_32")[0].history]
+    assert list(marks.get_ydata()) == [loss for loss in losses if loss > math.log(100)]
+    assert sum(loss > 5 for loss in losses) == 78 and round(max(marks.get_ydata())) == 970
+
+
+def test_curve_is_over_the_seeds_that_reached_an_epoch(short):
+    data = figures.curve(short, "dkd_beta2", "test_accuracy_pct").set_index("epoch")
+    assert data["seeds"].tolist() == [2] * 10 + [1] * 3
+    values = [record.history[4].test_accuracy_pct for record in figures.of_run(short, "dkd_beta2")]
+    assert data.loc[5, ["mean", "low", "high"]].tolist() == pytest.approx([sum(values) / 2, min(values), max(values)])
+    assert figures.stop_note(short, "dkd_beta2") == "stopped: epoch 10–13 of 200"
+    assert figures.stop_note(short, "kd_32") is None
+
+
+def test_short_schedule_shows_its_last_quarter(published, short):
+    name = "fig5_zoomed_convergence"
+    with figures.style():
+        limits = [_module(name).draw(summarise(r), r).axes[0].get_xlim() for r in (published, short)]
+    assert limits == [(150, 200), (12, 16)]
+
+
+def test_labels_come_from_the_spec(published, short):
+    labels = {run: figures.label_of(published, run) for run in figures.LOOKS}
+    assert labels["teacher_64"] == "teacher 64 px"
+    assert labels["kd_32"] == "v2 · KD"
+    assert labels["kd_32_basic"] == "v1 · KD (basic)"
+    assert labels["dkd_beta8"] == "v3 · DKD β=8"
+    assert labels["kd_64_to_32"] == "v4 · KD 64→32"
+    assert figures.label_of(short, "kd_32_again") == "kd_32_again"
+
+
+def test_runs_look_different_and_the_same_everywhere(published, short):
+    assert len(set(figures.looks(short).values())) == len(figures.looks(short))
+    assert all(figures.looks(short)[run] == look for run, look in figures.looks(published).items())
+
+
+def test_labels_are_spread_without_overlap():
+    centres = figures.spread([1.0, 1.1, 1.2, 9.9], [1.0, 1.0, 1.0, 1.0], 0.0, 10.0)
+    assert all(b - a >= 1 - 1e-9 for a, b in zip(centres, centres[1:], strict=False))
+    assert centres[0] >= 0.5 and centres[-1] == pytest.approx(9.5)
+    assert figures.spread([2.0, 5.0], [1.0, 1.0], 0.0, 10.0) == pytest.approx([2.0, 5.0])
+
+
+def test_suite_without_students_is_drawn(published):
+    teachers = [record for record in published if record.spec.teacher is None]
+    with figures.style():
+        for name in catalog.names("figures"):
+            if set(catalog.constant("figures", name, "RUNS")) <= {record.name for record in teachers}:
+                _module(name).draw(summarise(teachers), teachers).draw_without_rendering()
+
+
+def test_missing_run_is_named(published):
+    with pytest.raises(CrossresError, match="no record of run 'kd_16'"):
+        figures.of_run(published, "kd_16")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_are_reproducible_and_fit_for_print(name, published, tmp_path):
+    summary = summarise(published)
+    files = [(tmp_path / f"{i}.pdf", tmp_path / f"{i}.png") for i in range(2)]
+    for pdf, png in files:
+        figures.render(name, summary, published, pdf, png)
+    (pdf, png), again = files[0], files[1]
+    assert pdf.read_bytes() == again[0].read_bytes() and png.read_bytes() == again[1].read_bytes()
+    reader = PdfReader(pdf)
+    assert "/CreationDate" not in reader.metadata and len(reader.pages) == 1
+    fonts = [font.get_object() for font in reader.pages[0]["/Resources"]["/Font"].values()]
+    assert fonts and all(font["/Subtype"] != "/Type3" for font in fonts)
+    assert all("/FontFile2" in font["/DescendantFonts"][0]["/FontDescriptor"] for font in fonts)
+    width_in = float(reader.pages[0].mediabox.width) / 72
+    assert width_in == pytest.approx(figures.COLUMN_IN) or width_in == pytest.approx(figures.FULL_IN)
+    content = png.read_bytes()
+    assert int.from_bytes(content[16:20], "big") == pytest.approx(width_in * figures.DPI, abs=1)
+    assert b"Software" not in content and b"tIME" not in content

@@ -1,0 +1,616 @@
+"""The report: strict and escaped templates, figures and tables all in it, and a PDF equal to the byte."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from crossres.base import CrossresError
+from crossres.claims.audit import audit
+from crossres.claims.document import Audit, load_claims
+from crossres.claims.evidence import compared, wrong_rows
+from crossres.files import CLAIMS, shipped_record, suite_file
+from crossres.records.record import Calibrated, Cost, Epoch, Evaluation, Provenance, Record, read_record
+from crossres.records.summary import summarise
+from crossres.report import catalog, rebuild, render, tables
+from crossres.report.facts import SETTINGS, Facts, Number
+from crossres.report.latex import Latex, escape, mono, sourced
+from crossres.report.render import BuildInfo, build_pdf, environment, render_report
+from crossres.suites.methods import METHODS
+from crossres.suites.spec import (
+    DATASETS,
+    Augmentation,
+    Budget,
+    Factor,
+    Model,
+    Optimisation,
+    Spec,
+    Suite,
+    View,
+    load_suite,
+)
+from crossres.training import shapes
+
+ROOT = Path(__file__).parents[2]
+PAPER = ROOT / "paper"
+TEMPLATE = PAPER / "report.tex.j2"
+BIBLIOGRAPHY = PAPER / "references.bib"
+BUILD = BuildInfo(commit="0123456789abcdef")
+STUB_PDF = b"""%PDF-1.4
+1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
+2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
+3 0 obj<</Type/Page/Parent 2 0 R/MediaBox [ 0 0 WIDTH 100 ]/Contents 4 0 R>>endobj
+4 0 obj<</Length 20>>stream
+10 10 50 50 re S    
+endstream endobj
+trailer<</Root 1 0 R>>
+"""
+
+needs_latex = pytest.mark.skipif(shutil.which("latexmk") is None, reason="needs latexmk")
+SPECIALS = r"a&b%c$d#e_f{g}h~i^j\k"
+
+
+def synthetic(spec: Spec, accuracy: float, nonfinite: int | None = 0, stopped: bool = False) -> Record:
+    """Return a record with a made-up history."""
+    epochs = spec.optimisation.epochs // (2 if stopped else 1)
+    rates = [spec.optimisation.learning_rate] * epochs
+    history = [
+        Epoch(
+            epoch=index + 1,
+            learning_rate=rate,
+            train_loss=1.0,
+            test_loss=2.0,
+            test_accuracy_pct=accuracy * (index + 1) / epochs,
+            nonfinite_steps=nonfinite,
+        )
+        for index, rate in enumerate(rates)
+    ]
+    evaluation = Evaluation(epoch=epochs, top1_pct=accuracy)
+    return Record(
+        **{"spec": spec, "history": history, "stopped_early": stopped, "best": evaluation, "last": evaluation},
+        cost=Cost(parameters=50_000 if spec.teacher else 400_000, train_minutes=1.5),
+        provenance=Provenance(device="CPU", precision="fp32", sources_sha256="0" * 64, data_sha256="1" * 64),
+    )
+
+
+def records_of(suite: Suite, budget: Budget | None = None, **options: object) -> list[Record]:
+    return [
+        synthetic(suite.resolve(run, seed, budget), 50.0 + index + seed / 10, **options)  # type: ignore[arg-type]
+        for index, (run, seed) in enumerate(suite.jobs())
+    ]
+
+
+def stub_figures(suite: Suite, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, name in enumerate(catalog.names("figures", suite)):
+        width = b"241" if index % 3 else b"497"
+        (folder / f"{name}.pdf").write_bytes(STUB_PDF.replace(b"WIDTH", width))
+    return folder
+
+
+def audit_of(suite: Suite, records: Sequence[Record]) -> Audit:
+    return audit(suite, records, summarise(records), load_claims(ROOT / CLAIMS))
+
+
+def source_of(suite: Suite, records: Sequence[Record], folder: Path, build: BuildInfo = BUILD) -> str:
+    """Render a report with stub figures and real tables under a folder."""
+    summary = summarise(records)
+    for name in catalog.names("tables", suite):
+        tables.write(name, summary, folder / "tables")
+    figures = stub_figures(suite, folder / "figures")
+    return render_report(
+        suite, records, summary, audit_of(suite, records), figures, folder / "tables", build, templates=PAPER
+    )
+
+
+@pytest.fixture(scope="module")
+def published() -> tuple[Suite, list[Record]]:
+    suite = load_suite(ROOT / suite_file("published"))
+    return suite, [read_record(ROOT / shipped_record("published", run, seed)) for run, seed in suite.jobs()]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Suite:
+    return load_suite(ROOT / suite_file("demo"))
+
+
+@pytest.fixture(scope="module")
+def published_tex(published: tuple[Suite, list[Record]], tmp_path_factory: pytest.TempPathFactory) -> str:
+    return source_of(*published, tmp_path_factory.mktemp("published"))
+
+
+def changed(suite: Suite, **update: object) -> Suite:
+    return suite.model_copy(update=update)
+
+
+def prose(text: str) -> str:
+    return " ".join(text.replace("~", " ").replace(r"\,", " ").split())
+
+
+# The environment
+
+
+def test_every_inserted_text_is_escaped_unless_it_is_latex() -> None:
+    env = environment(PAPER)
+    template = env.from_string(r"\VAR{name} \VAR{mark} \VAR{name ~ '%'} \VAR{name|mono}")
+    escaped = r"a\&b\%c\$d\#e\_f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"
+    text = template.render(name=SPECIALS, mark=Latex(r"\emph{x}"))
+    assert text.startswith(rf"{escaped} \emph{{x}} {escaped}\% \texttt{{")
+
+
+def test_unknown_names_and_missing_values_are_errors(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
+    suite, records = published
+    env = environment(PAPER)
+    with pytest.raises(Exception, match="'absent' is undefined"):
+        env.from_string(r"\VAR{absent}").render()
+    with pytest.raises(CrossresError, match="missing"):
+        env.from_string(r"\VAR{x}").render(x=None)
+    (tmp_path / "report.tex.j2").write_text(r"\VAR{vlaue('kd_32', 'accuracy_pct')}")
+    with pytest.raises(CrossresError, match="vlaue"):
+        render_report(
+            suite, records, summarise(records), audit_of(suite, records), tmp_path, tmp_path, BUILD, templates=tmp_path
+        )
+
+
+def test_facts_name_what_they_lack(published: tuple[Suite, list[Record]]) -> None:
+    suite, records = published
+    facts = Facts(suite, records, summarise(records))
+    with pytest.raises(CrossresError, match="did you mean 'kd_32'"):
+        facts.value("kd_23", "accuracy_pct")
+    with pytest.raises(CrossresError, match="no column 'accuracy'"):
+        facts.value("kd_32", "accuracy")
+    with pytest.raises(CrossresError, match="no record of kd_32"):
+        Facts(suite, [r for r in records if r.name != "kd_32"], summarise(records))
+
+
+def test_no_result_is_typed_into_the_template() -> None:
+    text = TEMPLATE.read_text(encoding="utf-8")
+    lengths = r"\d*\.\d+\s*(\\linewidth|\\textwidth|in|cm|mm|pt|em|ex)\b"
+    text = re.sub(lengths, "", text)
+    text = re.sub(r"\\renewcommand\{\\\w+fraction\}\{\.\d+\}", "", text)
+    assert re.findall(r"[^\n]*\d*\.\d+[^\n]*", text) == []
+
+
+# What the report says
+
+
+def test_the_report_uses_every_figure_and_table_and_no_other(
+    published: tuple[Suite, list[Record]], published_tex: str
+) -> None:
+    for kind, prefix in (("figures", "fig"), ("tables", "tab")):
+        known = set(catalog.names(kind, published[0]))
+        assert set(catalog.names(kind)) - known == ({"fig9_gradients"} if kind == "figures" else set())  # no probe
+        labels = set(re.findall(rf"\\label\{{{prefix}:([^}}]+)\}}", published_tex))
+        own = {"shared", "varying", "pairs", "printed", "claims", "controls"} if kind == "tables" else set()
+        assert labels - own == known
+        referenced = set(re.findall(rf"\\ref\{{{prefix}:([^}}]+)\}}", published_tex))
+        assert known <= referenced <= labels
+        template = TEMPLATE.read_text(encoding="utf-8")
+        guarded = set(re.findall(r'(?:has_figure|see)\("([^"]+)"\)', template))
+        assert kind == "tables" or guarded == set(catalog.names(kind))
+    for name in catalog.names("figures", published[0]):
+        path = published_tex.replace(r"\allowbreak{}", "")
+        assert rf"\texttt{{src/crossres/report/figures/{escape(name)}.py}}" in path
+
+
+def test_the_findings_follow_the_logs(published_tex: str) -> None:
+    text = prose(published_tex)
+    for said in (
+        r"stopped after epoch 84 of 300 by a patience of 30 epochs, at 83 \% of the peak learning rate",
+        r"best accuracy of v2 was 69.01 \% and that of v3.1 was 68.95 \%",
+        "v3 is 2.16 points below v2 and 2.10 points below v3.1",
+        r"exceeds 5 in 78 of 200 epochs, with a maximum of 970.02 at epoch 198 and 48.14 after the last",
+        "1.74 points in favour of the former",
+        "batch size (128 / 64)",
+        "Training took 46.7 hours in all",
+        "best accuracy on the TEST set",
+    ):
+        assert said in text, said
+
+
+def test_printed_figures_are_compared_with_the_records(
+    published: tuple[Suite, list[Record]], published_tex: str, demo: Suite, tmp_path: Path
+) -> None:
+    suite, records = published
+    found = audit_of(suite, records)
+    apart = {(row.printed, row.value) for row in wrong_rows(found, Facts(suite, records, summarise(records)))}
+    assert apart == {("118M", "117.4M"), ("21M", "20.3M"), ("5.6×", "5.78×")}
+    assert len(compared(found)) == 33
+    text = prose(published_tex)
+    assert "33 can be compared with the records; 25 agree at the printed precision and 8 do not" in text
+    assert r"v2 and v4 & 5.6$\times$ & 5.78$\times$" in published_tex
+    others = prose(source_of(demo, records_of(demo), tmp_path))
+    assert "No reported figure is compared" in others and r"\label{tab:printed}" not in others
+
+
+def test_the_audit_says_what_decided_and_what_it_cannot_tell(published_tex: str) -> None:
+    text = prose(published_tex)
+    for said in (
+        r"is not below $-$4.67",
+        r"label smoothing (0 / 0.1), batch size (128 / 64), and no control was run",
+        "the suite has no run teacher\\_32\\_strong",
+        "With one seed, intervals and tests count the choice of test images as the only chance",
+        "are not tested here: the records hold no predictions",
+        "Audit of the claims",
+    ):
+        assert said in text, said
+
+
+def test_lists_end_with_a_full_stop_and_tests_are_called_two_sided(published_tex: str) -> None:
+    text = prose(published_tex)
+    assert r"it takes. \end{description}" in text and text.count("; \\item[") == 5
+    assert "of the two-sided test against that bound, after correction: it is small, too, where" in text
+    assert "of the two-sided test against the bound that the claim names" in text
+    assert "[0.81,~3.39]" in published_tex
+
+
+def test_half_widths_are_promised_where_there_are_any(demo: Suite, tmp_path: Path) -> None:
+    one_seed = {"teacher_64": demo.runs["teacher_64"].model_copy(update={"seeds": (1,)})}
+    one_seed["teacher_32"] = demo.runs["teacher_32"].model_copy(update={"seeds": (1,)})
+    factors = {
+        "teacher": Factor(title="One seed", levels={"32": "teacher_32", "64": "teacher_64"}),
+        "beta": Factor(title="Two seeds", levels={"2": "dkd_beta2", "8": "dkd_beta8"}),
+    }
+    suite = changed(demo, seeds=(1, 2), factors=factors, runs={**demo.runs, **one_seed})
+    text = prose(source_of(suite, records_of(suite), tmp_path))
+    assert "One seed. Accuracy in per cent, change in points.}" in text
+    assert r"Two seeds. Accuracy in per cent, change in points, paired by seed, with half-widths of 95 \% t" in text
+    assert "Figures are means over seeds; the tables give the half-widths" in text
+
+
+def test_a_source_is_set_word_by_word_and_no_suffix_is_torn_off() -> None:
+    assert sourced("https://host.org/a/b, README.md at commit 68fc1581138e5d80") == (
+        mono("https://host.org/a/b") + ", " + r"\texttt{README.md} at commit \texttt{68fc1581138e5d80}"
+    )
+    assert mono("a/b.c.py") == r"\texttt{a/\allowbreak{}b.\allowbreak{}c.py}"
+    assert sourced("the defaced README of 2025") == "the defaced README of 2025"
+
+
+def test_factors_are_set_as_tables_of_their_levels(demo: Suite, tmp_path: Path) -> None:
+    beta = Factor(title="The weight of NCKD", levels={"β = 2": "dkd_beta2", "β = 8": "dkd_beta8"})
+    suite = changed(demo, seeds=(1, 2), factors={"beta": beta})
+    text = source_of(suite, records_of(suite), tmp_path)
+    assert "The weight of NCKD. Accuracy in per cent" in text
+    assert r"beta8} & 56.65 $\pm$ 6.99 & $-$2.00 $\pm$ 0.00 \\" in text
+    assert r"\label{tab:pairs}" not in text
+
+
+def test_calibration_is_reported_where_it_was_measured(demo: Suite, tmp_path: Path) -> None:
+    records = records_of(demo)
+    assert "after temperature scaling" not in prose(source_of(demo, records, tmp_path))
+    scaled = Calibrated(temperature=1.5, nll=1.0, ece=0.02, brier=0.5)
+    best = {"nll": 1.25, "ece": 0.125}
+    records = [r.model_copy(update={"calibrated": scaled, "best": r.best.model_copy(update=best)}) for r in records]
+    text = prose(source_of(demo, records, tmp_path))
+    assert "v2 & 1.500 & 1.250 & 1.000 & 0.125 & 0.020" in text
+
+
+def test_wording_follows_the_numbers(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
+    suite, records = published
+    worse = [
+        r if r.name != "kd_64_to_32" else r.model_copy(update={"best": r.best.model_copy(update={"top1_pct": 70.0})})
+        for r in records
+    ]
+    text = prose(source_of(suite, worse, tmp_path))
+    assert "6.19 points in favour of the latter" in text
+    assert "is 6.19 points less accurate than v2" in text
+
+
+def test_a_suite_without_the_thesis_runs_gets_no_sentence_about_them(demo: Suite, tmp_path: Path) -> None:
+    suite = changed(demo, runs={name: demo.runs[name] for name in ("teacher_32", "dkd_beta2")}, notice=None)
+    text = source_of(suite, records_of(suite), tmp_path)
+    assert "An early stop" not in text
+    assert "fig5_zoomed_convergence" not in text
+    assert "Notice." not in text
+
+
+def test_several_seeds_and_runs_alone_are_said(demo: Suite, tmp_path: Path) -> None:
+    suite = changed(demo, seeds=(1, 2, 3), runs={**demo.runs, "ce_32": demo.runs["teacher_32"]})
+    text = prose(source_of(suite, records_of(suite, nonfinite=None), tmp_path))
+    assert "1 network that learns from the labels alone" in text
+    assert "seeds 1, 2 and 3" in text
+    assert "One seed a run" not in text
+    assert "Non-finite steps were not counted" in text
+
+
+def parsed(**runs: dict[str, object]) -> Suite:
+    """A suite of one's own on generated images, of tiny networks."""
+    model = {"name": "crossres/tiny_teacher", "pretrained": False}
+    return Suite.parse(
+        {
+            "suite": "own",
+            "title": "Own",
+            "dataset": {"name": "shapes"},
+            "runs": {k: {"model": model, **v} for k, v in runs.items()},
+        },
+        "own.yaml",
+    )
+
+
+def test_passes_that_no_run_counts_are_told(demo: Suite, tmp_path: Path) -> None:
+    records = records_of(demo)
+    assert "are not in it" not in source_of(demo, records, tmp_path)
+    cost = records[-1].cost.model_copy(update={"stored_epochs": 3})
+    records[-1] = records[-1].model_copy(update={"cost": cost})
+    assert "for the teachers; passes of teachers whose logits were stored are not in it." in prose(
+        source_of(demo, records, tmp_path)
+    )
+
+
+def test_a_suite_of_one_run_has_a_report(tmp_path: Path) -> None:
+    suite = parsed(alone={"objective": {"method": "ce"}, "optimisation": {"epochs": 20, "select": "best_on_test"}})
+    tex = source_of(suite, records_of(suite), tmp_path)
+    text = prose(tex)
+    assert "presents 1 run on a generated set of shapes: 1 network that learns from the labels alone." in text
+    assert r"\section{Findings}" not in tex
+    assert "epochs (at most ten) by 12.20 points." in text
+    assert "Training took 90.0 seconds in all." in text
+    assert r"Table \ref{tab:shared} gives all settings." in text
+    assert "Figure \\ref{fig:fig4_retention_bar} has no retention to show" in text
+    assert "difference between runs" not in text and "difference between two runs" not in text
+    if shutil.which("latexmk"):
+        build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures")
+        assert "Limitations" in text_of(tmp_path / "report.pdf")
+
+
+def test_the_time_of_a_part_is_in_the_unit_of_the_whole(demo: Suite) -> None:
+    for minutes, whole, part in (
+        (0.01, "4.2", "1.2\u00a0seconds"),
+        (3, "21.0", "6.0\u00a0minutes"),
+        (60, "7.0", "2.0\u00a0hours"),
+    ):
+        suite = changed(demo, seeds=(1,))
+        cost = {"cost": Cost(parameters=1, train_minutes=minutes)}
+        records = [record.model_copy(update=cost) for record in records_of(suite)]
+        facts = Facts(suite, records, summarise(records))
+        assert (facts.training_time().split("\u00a0")[0], facts.training_time("teacher")) == (whole, part)
+
+
+def test_every_setting_of_a_spec_can_be_reported() -> None:
+    """A setting that the table leaves out would let two runs pass as equal."""
+    parts = {
+        "model": Model,
+        "view": View,
+        "teacher_view": View,
+        "augmentation": Augmentation,
+        "optimisation": Optimisation,
+    }
+    fields = {f"{part}.{name}" for part, model in parts.items() for name in model.model_fields}
+    fields |= {f"objective.{name}" for method in METHODS for name in method.model_fields} - {"objective.method"}
+    assert {setting.path for setting in SETTINGS} == fields | {"teacher", "objective.title"}
+    assert len({setting.name for setting in SETTINGS}) == len(SETTINGS)
+    assert all(method.title for method in METHODS)
+
+
+def test_the_appendix_names_the_versions_of_the_records_and_none_of_the_builder(demo: Suite, tmp_path: Path) -> None:
+    records = records_of(demo)
+    assert "Versions" not in source_of(demo, records, tmp_path)
+    made = {"versions": {"python": "3.11.2", "torch": "2.6.0"}}
+    records = [r.model_copy(update={"provenance": r.provenance.model_copy(update=made)}) for r in records]
+    assert "Versions: python 3.11.2, torch 2.6.0" in prose(source_of(demo, records, tmp_path))
+
+
+def test_stale_records_are_flagged_and_counted(demo: Suite, tmp_path: Path) -> None:
+    build, records = BuildInfo(sources_sha256="f" * 64), records_of(demo)
+    assert f"All {len(records)} records were computed with" in prose(source_of(demo, records, tmp_path, build))
+    now = {"sources_sha256": "f" * 64}
+    new = [r.model_copy(update={"provenance": r.provenance.model_copy(update=now)}) for r in records]
+    text = prose(source_of(demo, [*records[:3], *new[3:]], tmp_path, build))
+    assert f"3 of the {len(records)} records were computed with" in text
+    assert f"1 of the {len(records)} records was computed" in prose(
+        source_of(demo, [*records[:1], *new[1:]], tmp_path, build)
+    )
+    for current in (source_of(demo, new, tmp_path, build), source_of(demo, records, tmp_path)):
+        assert "Older training code" not in current
+
+
+def test_the_report_says_where_its_suite_and_records_are_from(demo: Suite, tmp_path: Path) -> None:
+    text = prose(source_of(demo, records_of(demo), tmp_path)).replace(r"\allowbreak{}", "")
+    assert r"is defined in \texttt{workflow/suites/demo.yaml}; it has" in text
+    assert r"\texttt{snakemake {}-cores all {}-config suite=demo}".replace("{}-", "-{}-") in text
+    assert "computed beforehand" not in text and "It repeats, varies or demonstrates" in text
+    some = BuildInfo(given=[run for run in demo.runs if run != "kd_32"])
+    text = prose(source_of(demo, records_of(demo), tmp_path, some)).replace(r"\allowbreak{}", "")
+    assert r"Those of v2 were computed for this report; the others are read from \texttt{paper/records/demo}" in text
+    assert r"\textquotesingle{}records=[kd\_32]\textquotesingle{}" in text
+    shipped = BuildInfo(given=list(demo.runs))
+    text = prose(source_of(demo, records_of(demo), tmp_path, shipped)).replace(r"\allowbreak{}", "")
+    assert "They were computed beforehand, and are read from" in text and "suite=demo records=shipped}" in text
+
+
+def test_a_suite_of_ones_own_is_not_passed_off_as_the_projects(tmp_path: Path) -> None:
+    suite = parsed(alone={"objective": {"method": "ce"}, "optimisation": {"epochs": 6}})
+    build = BuildInfo(suite_file=Path("/home/someone/mine/own file.yaml"))
+    text = prose(source_of(suite, records_of(suite), tmp_path, build)).replace(r"\allowbreak{}", "")
+    assert "someone" not in text
+    assert r"\texttt{own file.yaml}, a file of the user's own outside the project; it has" in text
+    assert r"suite=/path/to/own file.yaml" in text and "where /path/to stands for the folder of own file.yaml:" in text
+    assert "repeats, varies" not in text and "None of its runs is one of the thesis" in text
+
+
+def test_where_no_claim_is_tested_the_audit_is_a_sentence(demo: Suite, tmp_path: Path) -> None:
+    suite = parsed(
+        one={"objective": {"method": "ce"}, "optimisation": {"epochs": 6}},
+        two={"objective": {"method": "ce"}, "optimisation": {"epochs": 8}},
+    )
+    suite = changed(suite, factors={"length": Factor(title="The length", levels={"4": "one", "8": "two"})})
+    tex = source_of(suite, records_of(suite), tmp_path)
+    text = prose(tex)
+    assert "None of the 25 claims of the thesis can be tested by it." in text
+    assert "The records of this suite can test none of them." in text
+    assert "The length. Accuracy in per cent" in text
+    for left_out in (r"\label{tab:claims}", "What decided", "What the controls say", "Limits of this evidence"):
+        assert left_out in source_of(demo, records_of(demo), tmp_path) and left_out not in tex
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        ({}, ["snakemake --cores all --config suite=demo"]),
+        ({"given": ["kd_32"]}, 4),
+        ({"budget": Budget(epochs=2, train_images=100, test_images=50, pretrained=False)}, 3),
+        ({"chosen_by": "/path/to/" + "x" * 80 + ".yaml", "budget": Budget(epochs=1)}, 3),
+    ],
+)
+def test_the_command_to_rebuild_can_be_pasted(words: dict[str, object], lines: list[str] | int, demo: Suite) -> None:
+    many = changed(demo, runs={**demo.runs, **{f"run_{index}": demo.runs["kd_32"] for index in range(9)}})
+    options: dict[str, object] = {"chosen_by": "demo", "given": (), "budget": None, **words}
+    found = rebuild.command(many, **options)  # type: ignore[arg-type]
+    assert found == lines or len(found) == lines
+    assert len(found) == 1 or all(len(line) <= rebuild.WIDTH for line in found if "xxx" not in line)
+    (joined,) = rebuild.command(many, **options, width=10_000)  # type: ignore[arg-type]
+    told = ["bash", "-c", "\n".join(found).replace("snakemake", "printf '%s\\n'")]
+    assert subprocess.run(told, capture_output=True, text=True, check=True).stdout.split("\n") == [
+        *shlex.split(joined)[1:],
+        "",
+    ]
+
+
+def test_the_file_of_a_suite_is_named_by_its_place(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    (root / "workflow/suites").mkdir(parents=True)
+    for file, expected in (
+        (Path("workflow/suites/mini.yaml"), ("workflow/suites/mini.yaml", False, "mini")),
+        (root / "workflow/suites/mini.yaml", ("workflow/suites/mini.yaml", False, "mini")),
+        (Path("mine/x.yml"), ("mine/x.yml", False, "mine/x.yml")),
+        (tmp_path / "x.yaml", ("x.yaml", True, "/path/to/x.yaml")),
+        (Path("../x.yaml"), ("x.yaml", True, "/path/to/x.yaml")),
+    ):
+        assert rebuild.definition(file, root) == expected
+
+
+def test_given_runs_are_told_by_their_files(demo: Suite) -> None:
+    files = [shipped_record("demo", "kd_32", 1), Path("results/demo/dkd_beta2/seed1/record.json")]
+    assert rebuild.given_runs(demo, files) == ["kd_32"]
+    assert rebuild.given_runs(demo, files[1:]) == []
+
+
+@pytest.mark.parametrize("name", ["cifar100", "cifar10", "shapes"])
+def test_the_data_set_is_named(name: str, demo: Suite, tmp_path: Path) -> None:
+    suite = changed(demo, dataset=demo.dataset.model_copy(update={"name": name}))
+    text = prose(source_of(suite, records_of(suite), tmp_path))
+    sentence = {
+        "cifar100": r"The data are CIFAR-100 \citep{krizhevsky2009learning}: 50,000 training and 10,000 test images",
+        "cifar10": r"The data are CIFAR-10 \citep{krizhevsky2009learning}: 50,000 training and 10,000 test images",
+        "shapes": r"The data are a generated set of shapes, in the file format of CIFAR-100",
+    }
+    assert sentence[name] in text
+    assert f"of {demo.dataset.model_copy(update={'name': name}).classes} classes" in text
+    policy = "with the policy found for CIFAR-10"
+    assert f"{policy}, normalisation" in text if name == "cifar10" else f"{policy} (torchvision" in text
+
+
+def test_data_sets_are_as_large_as_the_report_says(demo: Suite) -> None:
+    whole = DATASETS["shapes"]
+    assert (len(shapes.CLASSES), shapes.TRAIN_IMAGES, shapes.TEST_IMAGES) == whole[1:]
+    records = records_of(demo)
+    assert Facts(demo, records, summarise(records)).images.train == "4,000"
+    records = records_of(demo, Budget(train_images=100))
+    assert Facts(demo, records, summarise(records)).images[3:5] == ("100", "1,000")
+
+
+def test_missing_figures_and_tables_are_named(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
+    suite, records = published
+    found = audit_of(suite, records)
+    with pytest.raises(CrossresError, match="the report needs the figure"):
+        render_report(suite, records, summarise(records), found, tmp_path, tmp_path, BUILD, templates=PAPER)
+    figures = stub_figures(suite, tmp_path / "figures")
+    with pytest.raises(CrossresError, match="the report needs the table"):
+        render_report(suite, records, summarise(records), found, figures, tmp_path, BUILD, templates=PAPER)
+
+
+def test_all_references_are_cited() -> None:
+    keys = set(re.findall(r"^@\w+\{([^,]+),", BIBLIOGRAPHY.read_text(encoding="utf-8"), re.MULTILINE))
+    cited = re.findall(r"\\cite\w*\{([^}]+)\}", TEMPLATE.read_text(encoding="utf-8"))
+    assert keys == {key.strip() for group in cited for key in group.split(",")}
+
+
+# The PDF
+
+
+def document(body: str) -> str:
+    return rf"\documentclass{{article}}\usepackage{{natbib}}\begin{{document}}{body}\end{{document}}"
+
+
+def text_of(pdf: Path) -> str:
+    pypdf = pytest.importorskip("pypdf")
+    return " ".join(" ".join(page.extract_text() for page in pypdf.PdfReader(pdf).pages).split())
+
+
+@needs_latex
+def test_the_pdf_is_equal_to_the_byte_wherever_it_is_built(
+    published: tuple[Suite, list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pdfs = []
+    for folder in (tmp_path / "one", tmp_path / "another" / "place"):
+        tex = source_of(*published, folder)
+        temporary = folder / "temporary"
+        temporary.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(temporary))
+        monkeypatch.chdir(folder)
+        assert build_pdf(tex, folder / "report.pdf", BIBLIOGRAPHY, folder / "figures") == []
+        assert list(temporary.iterdir()) == []
+        pdfs.append((folder / "report.pdf").read_bytes())
+    assert pdfs[0] == pdfs[1]
+    assert b"/CreationDate" not in pdfs[0]
+
+
+@needs_latex
+def test_the_first_page_of_a_truncated_demo_says_so(demo: Suite, tmp_path: Path) -> None:
+    budget = Budget(epochs=2, train_images=100)
+    suite = changed(demo, runs={**demo.runs, SPECIALS: demo.runs["kd_32"].model_copy(update={"thesis_id": None})})
+    tex = source_of(suite, records_of(suite, budget, nonfinite=3), tmp_path)
+    build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures")
+    text = text_of(tmp_path / "report.pdf")
+    assert "Small networks were trained for minutes on generated images" in text
+    assert f"All {len(suite.jobs())} records in this report are truncated" in text
+    assert "are truncated: training was cut by a budget (train images 100 and epochs 2)" in text
+    assert f"Non-finite steps. In {2 * 3 * len(suite.jobs())} training steps" in text
+    assert SPECIALS in text.replace(" ", "")
+
+
+@needs_latex
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (r"\ref{nowhere}", "Reference `nowhere'"),
+        (r"\citep{nobody}\bibliographystyle{plainnat}\bibliography{references}", "Citation `nobody'"),
+        (r"\undefinedmacro", "! Undefined control sequence"),
+    ],
+)
+def test_latex_errors_are_named_and_the_log_is_kept(body: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(CrossresError, match=re.escape(problem)) as caught:
+        build_pdf(document(body), tmp_path / "out" / "report.pdf", BIBLIOGRAPHY, tmp_path)
+    assert str(tmp_path / "out" / "report.log") in str(caught.value)
+    assert (tmp_path / "out" / "report.log").stat().st_size
+    assert not (tmp_path / "out" / "report.pdf").exists()
+    assert "\n" not in str(caught.value)
+
+
+@needs_latex
+def test_overfull_lines_are_reported(tmp_path: Path) -> None:
+    found = build_pdf(document(r"\hbox to 20pt{\rule{40pt}{1pt}}"), tmp_path / "x.pdf", BIBLIOGRAPHY, tmp_path)
+    assert len(found) == 1
+    assert "20.0pt too wide" in found[0]
+
+
+def test_without_latex_the_message_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CrossresError) as caught:
+        build_pdf(document("x"), tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path)
+    assert render.INSTALL_TEX in str(caught.value)
+    assert "apt-get install" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_difference_is_worded_by_its_sign_at_the_printed_precision() -> None:
+    words = ("above", "below", "level with")
+    assert Number(1.744, 2).worded(*words) == "1.74 points above"
+    assert Number(-0.5, 2).worded(*words) == "0.50 points below"
+    assert Number(0.004, 2).worded(*words) == "level with"

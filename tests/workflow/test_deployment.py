@@ -1,0 +1,209 @@
+"""Running in the image: what stops before any job, what Apptainer is told, how the image is named.
+
+The image itself is at work in `test_container.py`; here, Apptainer is a script that says what it was told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crossres.base import CrossresError
+from crossres.records import container as deployment
+from crossres.records.record import Provenance
+from crossres.report.facts import PROVENANCE
+from crossres.suites.config import read_config
+from tests.project import copy_of_the_project, snakemake
+
+SYSTEM = "/usr/bin:/bin"
+USE = ("--cores", "1", "--use-singularity", "--quiet", "all", "--config", "suite=published")
+SUMMARY = "results/published/summary.csv"
+
+
+@pytest.fixture(autouse=True)
+def outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests are the host's, wherever they run."""
+    for name in (*deployment.INSIDE, "CROSSRES_IMAGE_DIGEST"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with an output that must not be touched."""
+    folder = copy_of_the_project(tmp_path_factory.mktemp("project"))
+    (folder / SUMMARY).parent.mkdir(parents=True)
+    (folder / SUMMARY).write_text("made before\n")
+    return folder
+
+
+@pytest.fixture
+def fake_apptainer(tmp_path: Path) -> Path:
+    """A folder for PATH with an `apptainer` that says what it was told, and runs the command on the host."""
+    script = tmp_path / "bin/apptainer"
+    script.parent.mkdir()
+    script.write_text(
+        "#!/bin/bash\n"
+        '[ "$1" != --version ] || { echo apptainer version 1.4.5; exit; }\n'
+        f'printf "%s\\n" "$@" > {shlex.quote(str(tmp_path))}/told\n'
+        f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH CROSSRES_IMAGE=crossres:fake"
+        ' exec bash -c "${@: -1}"\n'
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return script.parent
+
+
+def the_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("crossres:")]
+    assert len(said) == 1, done.stderr
+    return said[0]
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("words", [(), ("-n",)], ids=["run", "dry-run"])
+def test_without_apptainer_it_stops_before_any_job(project: Path, words: tuple[str, ...]) -> None:
+    line = the_line(snakemake(project, *words, *USE, PATH=SYSTEM))
+    assert "no apptainer or singularity on PATH" in line and "leave out --use-singularity" in line
+    assert (project / SUMMARY).read_text() == "made before\n"
+
+
+@pytest.mark.workflow
+def test_without_an_image_it_stops_before_any_job(project: Path, fake_apptainer: Path) -> None:
+    line = the_line(snakemake(project, *USE, PATH=f"{fake_apptainer}:{SYSTEM}"))
+    assert "container: docker/crossres.sif: no such image" in line and "`make image`" in line
+    assert (project / SUMMARY).read_text() == "made before\n"
+
+
+def test_without_a_configured_image_there_is_nothing_to_run_in() -> None:
+    with pytest.raises(CrossresError, match="no image is configured"):
+        deployment.require(None)
+
+
+@pytest.mark.workflow
+def test_inside_an_image_the_flag_does_nothing(project: Path) -> None:
+    done = snakemake(project, "-n", *USE, PATH=SYSTEM, CROSSRES_IMAGE="crossres:0")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.workflow
+def test_apptainer_is_told_what_stands_outside(project: Path, fake_apptainer: Path, tmp_path: Path) -> None:
+    image = tmp_path / "image.sif"
+    image.write_bytes(b"an image")
+    target, data = "data/shapes/manifest.json", tmp_path / "some data"
+    words = ("--apptainer-args=--writable-tmpfs", "--config", "suite=demo", "device=cpu")
+    made = snakemake(
+        project,
+        *("--cores", "1", "--use-singularity", *words, f"container={image}", f"data_dir={data}"),
+        *("--", str(data / Path(target).relative_to("data"))),
+        PATH=f"{fake_apptainer}:{SYSTEM}",
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    told = (tmp_path / "told").read_text().splitlines()
+    assert {"exec", "--writable-tmpfs", str(tmp_path)} <= set(told)
+    assert told[told.index(str(tmp_path)) - 1] == "--bind"
+    assert "--nv" not in told
+    digest = hashlib.sha256(b"an image").hexdigest()
+    assert any(f"CROSSRES_IMAGE_DIGEST=sha256:{digest} " in word for word in told)
+    assert (tmp_path / "image.sif.sha256").read_text() == f"{digest}  image.sif\n"
+
+
+@pytest.mark.workflow
+def test_with_conda_the_jobs_have_the_python_that_conda_made(tmp_path: Path) -> None:
+    """A stand-in for conda makes an environment whose Python says what it is asked."""
+    project = copy_of_the_project(tmp_path / "project")
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/bash\necho "$PWD $*" >> {tmp_path}/asked\n[ "$2" = pip ] || exec {shlex.quote(sys.executable)} "$@"\n'
+    )
+    conda = tmp_path / "bin/conda"
+    conda.parent.mkdir()
+    conda.write_text(
+        "#!/bin/bash\n"
+        'case "$*" in\n'
+        f"""*info*) echo '{{"conda_prefix": "{tmp_path}", "platform": "linux-64"}}' ;;\n"""
+        "--version) echo conda 99.0.0 ;;\n"
+        """config*) echo '{"get": {"channel_priority": "strict"}}' ;;\n"""
+        f'*create*) mkdir -p "${{@: -1}}/bin" && cp {python} "${{@: -1}}/bin" ;;\n'
+        "esac\n"
+    )
+    (tmp_path / "bin/activate").write_text('PATH="$1/bin:$PATH"\n')
+    for script in (python, conda):
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    words = ("--cores", "1", "--software-deployment-method", "conda", "--config", "suite=published")
+    done = snakemake(project, *words, "--", SUMMARY, PATH=f"{conda.parent}:{SYSTEM}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    installed, ran = (tmp_path / "asked").read_text().splitlines()
+    assert installed.startswith(f"{project} -m pip install") and "--require-hashes" in installed
+    assert (project / installed.split()[-1]).samefile(project / "envs/requirements.lock")
+    assert " -m crossres summary " in ran
+
+
+def test_conda_makes_the_environment_anew_when_the_lock_changes() -> None:
+    digest = hashlib.sha256(Path("envs/requirements.lock").read_bytes()).hexdigest()
+    assert f"sha256 {digest}\n" in Path("envs/environment.post-deploy.sh").read_text(), "run `make lock`"
+
+
+def test_only_what_stands_outside_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, disk, source = tmp_path / "project", tmp_path / "disk", tmp_path / "source.tar.gz"
+    for folder in (here, disk):
+        folder.mkdir()
+    source.touch()
+    (here / "data").symlink_to(disk)
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    told = deployment.arguments([Path("results"), Path("data"), source, None, disk / "not/yet", Path("/new")], gpu=True)
+    assert told == ["--bind", str(disk), "--bind", str(source), "--nv"]
+    monkeypatch.setenv("SSL_CERT_FILE", str(source))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    told = deployment.arguments([], gpu=False)
+    assert told == ["--bind", str(tmp_path), "--bind", str(source)]
+
+
+def test_the_digest_is_kept_until_the_image_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, kept = tmp_path / "a.sif", tmp_path / "a.sif.sha256"
+    image.write_bytes(b"one")
+    one = f"sha256:{hashlib.sha256(b'one').hexdigest()}"
+    assert deployment.digest(str(image)) == one
+    assert deployment.digest(str(image)) == one
+    assert capsys.readouterr().err.count("computing its digest") == 1
+    image.write_bytes(b"two")
+    os.utime(kept, (0, 0))
+    assert deployment.digest(str(image)) == f"sha256:{hashlib.sha256(b'two').hexdigest()}"
+    kept.write_text("cut short")
+    assert deployment.digest(str(image)) == f"sha256:{hashlib.sha256(b'two').hexdigest()}"
+    assert deployment.digest("docker://somewhere/crossres") is None
+    assert deployment.digest(None) is None
+
+
+def test_inside_the_digest_is_that_of_the_running_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.sif").write_bytes(b"one")
+    monkeypatch.setenv("APPTAINER_CONTAINER", str(tmp_path / "a.sif"))
+    assert deployment.digest("another.sif") == f"sha256:{hashlib.sha256(b'one').hexdigest()}"
+
+
+def test_the_record_and_the_report_name_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert deployment.image_name() is None
+    monkeypatch.setenv("APPTAINER_CONTAINER", "/somewhere/other.sif")
+    assert deployment.image_name() == "/somewhere/other.sif"
+    monkeypatch.setenv("CROSSRES_IMAGE", "crossres:0123456789ab")
+    assert deployment.image_name() == "crossres:0123456789ab"
+    monkeypatch.setenv("CROSSRES_IMAGE_DIGEST", f"sha256:{'abcdef' * 10}0000")
+    named = deployment.image_name()
+    assert named == f"crossres:0123456789ab@sha256:{'abcdef' * 10}0000"
+    shown = PROVENANCE["Container image"]
+    assert shown(Provenance.model_construct(image=named)) == "crossres:0123456789ab@sha256:abcdefabcdef"
+    assert shown(Provenance.model_construct(image="crossres:0123456789ab")) == "crossres:0123456789ab"
+    assert shown(Provenance.model_construct(image=None)) is None
+
+
+def test_the_default_image_is_where_it_is_built() -> None:
+    assert f"SIF:-{read_config({}).container}" in Path("docker/build").read_text()

@@ -1,0 +1,105 @@
+"""The worked example of docs/own-experiment.md, taken from the page and run from outside the repository."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from crossres.records.record import read_record
+from crossres.suites.spec import load_suite
+from crossres.training.augment import NORMALS
+from crossres.training.cifar import OFFICIAL
+from tests import cifar10
+from tests.project import copy_of_the_project, snakemake
+from tests.workflow.test_workflow import job_counts
+
+pytestmark = pytest.mark.workflow
+NAMES = ("resnets.yaml", "trial.yaml", "cifar10.yaml", "mine.yaml")
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `mine` in a home of its own, with the page's files."""
+    folder = tmp_path_factory.mktemp("home") / "mine"
+    folder.mkdir()
+    blocks = re.findall(r"```yaml\n(.*?)```", Path("docs/own-experiment.md").read_text(), re.DOTALL)
+    for name, block in zip(NAMES, blocks, strict=True):
+        (folder / name).write_text(block)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_of_the_project(tmp_path_factory.mktemp("project"))
+
+
+def pass_for_cifar10(project: Path, archive: Path) -> dict[str, bytes]:
+    """Write an archive of a small CIFAR-10, and let its files pass for the official ones in a copy of the project."""
+    files, source = cifar10.files(), project / "src/crossres/training/cifar.py"
+    text = source.read_text()
+    for name, content in files.items():
+        official = OFFICIAL["cifar10"].md5[name]
+        assert text.count(official) == 1
+        text = text.replace(official, hashlib.md5(content).hexdigest())
+    source.write_text(text)
+    with tarfile.open(archive, "w:gz") as opened:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(content)
+            opened.addfile(member, io.BytesIO(content))
+    return files
+
+
+def test_the_example_is_planned_from_outside(mine: Path, project: Path) -> None:
+    suite = load_suite(mine / "resnets.yaml")
+    done = snakemake(project, "-n", "--config", f"suite={mine / 'resnets.yaml'}", "device=cpu")
+    assert done.returncode == 0, done.stderr
+    counts = job_counts(done.stdout + done.stderr)
+    assert counts["train"] == counts["evaluate"] == len(suite.jobs()) == 7
+    assert "weights" not in counts
+
+
+def test_the_trial_ends_with_a_report(mine: Path, project: Path) -> None:
+    budget = "budget={train_images: 512, test_images: 100, epochs: 1}"
+    words = ("--cores", "2", "--config", f"suite={mine / 'trial.yaml'}", "device=cpu", budget)
+    done = snakemake(project, *words, "--", "tables", "source")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = project / "results/resnets_trial-truncated"
+    with open(results / "summary.csv") as file:
+        assert {row["run"] for row in csv.DictReader(file)} == {"big", "small_kd", "small_dkd_beta4"}
+    assert "runcated" in (results / "report.tex").read_text()
+
+
+def test_cifar10_runs_from_a_file_of_ones_own(mine: Path, tmp_path: Path) -> None:
+    """The page's files as they stand, `~` included; the archive is a small one in CIFAR-10's format."""
+    project = copy_of_the_project(tmp_path)
+    pass_for_cifar10(project, mine / "cifar-10-python.tar.gz")
+    budget = "budget={train_images: 250, test_images: 50, epochs: 1}"
+    words = ("--cores", "2", "--configfile", str(mine / "mine.yaml"), "--config", "device=cpu", budget, "--")
+    done = snakemake(project, *words, "results/cifar10_pair-truncated/summary.csv", "export", HOME=str(mine.parent))
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = project / "results/cifar10_pair-truncated"
+    with open(results / "summary.csv") as file:
+        assert {row["run"] for row in csv.DictReader(file)} == {"big_48", "small_alone", "small_dkd_beta6"}
+    record = read_record(results / "small_dkd_beta6/seed2/record.json")
+    assert record.spec.dataset.classes == 10 and record.spec.objective.nckd_weight == 6
+    assert record.predictions is not None and len(record.predictions) == 50
+    configuration = json.loads((results / "export/config.json").read_text())
+    assert configuration["class_names"] == cifar10.NAMES
+    assert tuple(configuration["mean"]) == NORMALS["cifar10"].mean
+    assert configuration["architecture"] == "resnet10t" and configuration["stem_stride"] == 1
+
+
+def test_a_cifar10_that_is_not_the_official_one_is_refused(mine: Path, project: Path) -> None:
+    cifar10.write(mine.parent / "wrong/cifar-10-batches-py", cifar10.files())
+    words = ("--cores", "1", "--configfile", str(mine / "mine.yaml"), "--config", "cifar10=~/wrong", "--")
+    done = snakemake(project, *words, "data/cifar10/manifest.json", HOME=str(mine.parent))
+    assert done.returncode != 0
+    assert "'data_batch_1' is not CIFAR-10's (wrong or cut short, by its MD5)" in done.stdout + done.stderr

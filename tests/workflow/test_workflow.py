@@ -1,0 +1,326 @@
+"""The workflow itself: dry runs of every suite, the published build, the demo, and the ways it stops."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossres import files
+from crossres.report import catalog
+from crossres.suites.spec import load_suite
+from tests.browser import Browser
+from tests.project import copy_of_the_project, snakemake
+
+pytestmark = pytest.mark.workflow
+ROOT = Path.cwd()
+HAS_TEX = shutil.which("latexmk") is not None
+needs_tex = pytest.mark.skipif(not HAS_TEX, reason="latexmk is not installed: the PDF is not built")
+HAS_CHROMIUM = shutil.which("chromium") is not None and shutil.which("chromedriver") is not None
+needs_chromium = pytest.mark.skipif(not HAS_CHROMIUM, reason="Chromium and its driver are missing: envs/browser.sh")
+STUDENTS = ("v1", "v2", "v3", "v3.1", "v4")
+SUITES = sorted(path.stem for path in files.SUITES.glob("*.yaml"))
+
+
+def job_counts(output: str) -> dict[str, int]:
+    """Read the table of jobs that Snakemake prints."""
+    lines = output.split("Job stats:")[1].splitlines()[3:]
+    rows = (line.split() for line in lines)
+    return {row[0]: int(row[1]) for row in iter(lambda: next(rows), []) if row[0] != "total"}
+
+
+def make_no_torch(folder: Path) -> str:
+    """A folder for PYTHONPATH in which importing torch or its like, or opening a connection, is an error."""
+    blocked = folder / "blocked"
+    blocked.mkdir()
+    for name in ("torch", "torchvision", "timm", "safetensors"):
+        (blocked / f"{name}.py").write_text("raise ImportError('blocked: this suite must not need it')\n")
+    (blocked / "sitecustomize.py").write_text(
+        "import socket\n\n\ndef refuse(*_):\n    raise OSError('blocked: this suite must not need the network')\n\n\n"
+        "socket.socket.connect = refuse\n"
+    )
+    return str(blocked)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_of_the_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_of_the_project(tmp_path_factory.mktemp("published"))
+    blocked = make_no_torch(tmp_path_factory.mktemp("no-torch"))
+    targets = () if HAS_TEX else ("--", "figures", "tables", "source")
+    done = snakemake(folder, "--cores", "2", "--config", "suite=published", *targets, PYTHONPATH=blocked)
+    assert done.returncode == 0, done.stderr
+    return folder / "results/published"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_of_the_project(tmp_path_factory.mktemp("demo"))
+    targets = () if HAS_TEX else ("--", "figures", "tables", "source")
+    done = snakemake(folder, "--cores", "2", "--config", "suite=demo", *targets)
+    assert done.returncode == 0, done.stderr
+    return folder / "results/demo"
+
+
+def students(results: Path) -> dict[str, dict[str, str]]:
+    with open(results / "tables/all_experiments.csv") as file:
+        return {row["thesis_id"]: row for row in csv.DictReader(file) if row["thesis_id"]}
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_dry_run(project: Path, suite: str) -> None:
+    done = snakemake(project, "-n", "--config", f"suite={suite}", "device=cpu")
+    assert done.returncode == 0, done.stderr
+    counts = job_counts(done.stdout + done.stderr)
+    trained = {"published": 0, "paper": 7, "controls": 39 * 3}.get(
+        suite, len(load_suite(files.suite_file(suite)).jobs())
+    )
+    assert counts.get("train", 0) == trained
+    assert counts["figure"] == {"published": 10, "paper": 10, "controls": 11, "demo": 11, "mini": 10}[suite]
+
+
+def test_shipped_records_cannot_be_trained(project: Path) -> None:
+    done = snakemake(project, "-n", "--forceall", "--config", "suite=published", "records=computed")
+    assert done.returncode == 0, done.stderr
+    assert not {"train", "evaluate", "spec", "data"} & set(job_counts(done.stdout + done.stderr))
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="a CUDA device is here: `paper` would train")
+def test_without_a_gpu_paper_stops_before_any_job(project: Path) -> None:
+    done = snakemake(project, "--quiet", "all")
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("crossres:")]
+    assert len(said) == 1
+    for part in ("CUDA device", "46.7 GPU-hours", "suite=demo", "suite=published", "device=cpu"):
+        assert part in said[0]
+    assert not (project / "results/paper").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["suite=demoo"], "no suite 'demoo'; did you mean 'demo'"),
+        (["sute=demo"], "sute: unknown key; did you mean 'suite'"),
+        (["suite=demo", "budget={epoch: 1}"], "budget.epoch: unknown key; did you mean 'epochs'"),
+    ],
+)
+def test_a_typo_in_the_config_is_one_line(project: Path, words: list[str], message: str) -> None:
+    done = snakemake(project, "-n", "--quiet", "all", "--config", *words)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failing_verb_fails_its_rule_with_its_own_line(project: Path) -> None:
+    done = snakemake(project, "--cores", "1", "--config", "cifar100=no/archive", "--", "data/cifar100/manifest.json")
+    assert done.returncode != 0
+    assert "crossres: no/archive: no such folder or archive" in done.stdout + done.stderr
+    assert "MissingOutputException" not in done.stderr
+
+
+def test_the_published_tables_equal_the_thesis(published: Path) -> None:
+    rows = students(published)
+    read = [(rows[name]["accuracy_pct"], rows[name]["gap_pct"], rows[name]["retention_pct"]) for name in STUDENTS]
+    assert read == [
+        ("76.12", "0.53", "99.31"),
+        ("76.19", "0.46", "99.40"),
+        ("66.85", "9.80", "87.21"),
+        ("75.63", "1.02", "98.67"),
+        ("77.93", "6.46", "92.35"),
+    ]
+
+
+def test_published_builds_every_product(published: Path) -> None:
+    for kind, suffixes in (("figures", (".pdf", ".png")), ("tables", (".csv", ".tex", ".md"))):
+        names = {path.stem for path in (ROOT / "src/crossres/report" / kind).glob("[a-z]*.py")}
+        names -= {"fig9_gradients"}  # the thesis had no probe
+        assert names == {path.stem for path in (published / kind).glob(f"*{suffixes[0]}")}
+        assert all((published / kind / f"{name}{suffix}").stat().st_size for name in names for suffix in suffixes)
+
+
+@needs_tex
+def test_the_published_report_is_the_same_again(published: Path, tmp_path: Path) -> None:
+    again = copy_of_the_project(tmp_path / "elsewhere" / "deeper")
+    done = snakemake(again, "--cores", "2", "--config", "suite=published")
+    assert done.returncode == 0, done.stderr
+    for name in ("report.pdf", *(f"figures/{path.name}" for path in (published / "figures").glob("*.p*"))):
+        assert (again / "results/published" / name).read_bytes() == (published / name).read_bytes(), name
+
+
+def test_the_claims_of_published_have_the_verdicts_on_record(published: Path) -> None:
+    folder = published.parent.parent
+    done = snakemake(folder, "--cores", "1", "--quiet", "all", "--config", "suite=published", "--", "claims")
+    assert done.returncode == 0, done.stderr
+    assert "suite published, 25 claims" in done.stdout + done.stderr
+    for words, code in ((["--recorded"], 0), (["--require", "dkd_collapse=reproduced"], 1)):
+        command = [sys.executable, "-m", "crossres", "claims", "--suite", "published", *words]
+        assert subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == code
+
+
+def test_nothing_is_left_to_do(published: Path) -> None:
+    targets = () if HAS_TEX else ("--", "figures", "tables", "source")
+    done = snakemake(published.parent.parent, "-n", "--config", "suite=published", *targets)
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_the_demo_learns(demo: Path) -> None:
+    rows = students(demo)
+    assert set(rows) == set(STUDENTS)
+    chance_pct = 5
+    assert all(float(row["accuracy_pct"]) > 8 * chance_pct for row in rows.values()), rows
+
+
+@needs_tex
+def test_the_demo_report_says_what_it_is(demo: Path) -> None:
+    from pypdf import PdfReader
+
+    text = " ".join(PdfReader(demo / "report.pdf").pages[0].extract_text().split())
+    assert "This is the demonstration" in text
+
+
+def test_editing_a_run_reruns_that_run_alone(demo: Path) -> None:
+    project = demo.parent.parent
+    suite = project / "workflow/suites/demo.yaml"
+    text = suite.read_text()
+    suite.write_text(text.replace("  dkd_beta8:\n", "  dkd_beta8:\n    objective: {nckd_weight: 4.0}\n"))
+    try:
+        done = snakemake(project, "-n", "--config", "suite=demo", "--", "figures")
+        counts = job_counts(done.stdout + done.stderr)
+    finally:
+        suite.write_text(text)
+    seeds = len(load_suite(suite).seeds)
+    assert (counts["spec"], counts["train"], counts["evaluate"]) == (seeds, seeds, seeds)
+
+
+def test_a_budget_has_its_own_folder_and_stamp(project: Path) -> None:
+    budget = "budget={train_images: 64, test_images: 40, epochs: 1}"
+    words = ("--cores", "2", "--config", "suite=demo", budget, "--", "tables", "source")
+    done = snakemake(project, *words)
+    assert done.returncode == 0, done.stderr
+    assert "runcated" in (project / "results/demo-truncated/report.tex").read_text()
+    assert not (project / "results/demo").exists()
+
+
+@pytest.fixture(scope="module")
+def html(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The HTML report, made without a network."""
+    page = published / "report.html"
+    targets = () if HAS_TEX else ("--", "figures", "tables", "source", "pages")
+    words = ("--config", "suite=published", "--report", str(page.relative_to(published.parents[1])), *targets)
+    done = snakemake(published.parents[1], *words, PYTHONPATH=make_no_torch(tmp_path_factory.mktemp("no-network")))
+    assert done.returncode == 0, done.stderr
+    return page
+
+
+def variable(page: Path, name: str) -> Any:
+    """Read one of the HTML report's variables."""
+    text = page.read_text(encoding="utf-8")
+    return json.JSONDecoder().raw_decode(text.split(f'<script id="{name}">\n    var {name} = ')[1])[0]
+
+
+def test_the_html_report_holds_everything(html: Path, published: Path) -> None:
+    suite, folder = load_suite(files.suite_file("published")), published.parents[1]
+    tables = catalog.names("tables", suite)
+    expected = {
+        "Figures": {published / f"figures/{name}.png" for name in catalog.names("figures", suite)},
+        "Tables": {published / f"pages/tables/{name}.html" for name in tables}
+        | {published / f"tables/{name}.csv" for name in tables},
+        "Claims": {published / "pages/claims.html", published / "claims.json"},
+        "Records": {published / "pages/records.html"}
+        | {folder / files.shipped_record("published", run, seed) for run, seed in suite.jobs()},
+    } | ({"Report": {published / "report.pdf"}} if HAS_TEX else {})
+    shown = variable(html, "categories")
+    found = {category: {folder / path for part in parts.values() for path in part} for category, parts in shown.items()}
+    assert found == expected
+    for path, entry in variable(html, "results").items():
+        assert base64.b64decode(entry["data_uri"].partition("base64,")[2]) == (folder / path).read_bytes()
+        assert "system-message" not in entry["caption"]
+        if path.endswith((".png", ".csv")):
+            assert (published / f"pages/captions/{Path(path).stem}.html").read_text() in entry["caption"]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("chromium")) as started:
+        started.requested()  # those of its own first page
+        yield started
+
+
+def show(browser: Browser, category: str, entry: str, path: Path) -> str:
+    """From the first page, click an entry's eye; return the element, in JavaScript, once the file is what it shows."""
+    browser.click("//nav//ol//a")
+    browser.click(f"//nav//a[normalize-space()='{category}']")
+    browser.click(f"//nav//tr[td[1][normalize-space()='{entry}']]//a[1]")
+    kind = "img:not(h1 img)" if path.suffix == ".png" else "iframe"
+    element = f"document.querySelector('{kind}')"
+    browser.until(f"{element} && {element}.src === results['{path}'].data_uri")
+    return element
+
+
+def page_rows(browser: Browser) -> list[list[str]]:
+    """Read the table of a page, as it is seen."""
+    browser.frame(0)
+    cells = "[...document.querySelectorAll('tbody tr')].map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+    rows: list[list[str]] = browser.until(cells)
+    browser.frame(None)
+    return rows
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_a_browser_shows_everything_without_a_network(
+    browser: Browser, html: Path, published: Path, tmp_path: Path
+) -> None:
+    suite, results = load_suite(files.suite_file("published")), Path("results/published")
+    screenshots = ROOT / os.environ.get("CROSSRES_SCREENSHOTS", str(tmp_path))
+    browser.open(html)
+    browser.until("document.querySelector('#rulegraph canvas, #rulegraph svg')")
+    browser.screenshot(screenshots / "first.png")
+    for name in catalog.names("figures", suite):
+        image = show(browser, "Figures", name, results / f"figures/{name}.png")
+        browser.until(f"{image}.complete && {image}.naturalWidth > 600 && {image}.clientWidth > 300")
+        browser.screenshot(screenshots / f"{name}.png")
+        browser.click(f"//nav//tr[td[1][normalize-space()='{name}']]//a[2]")
+        caption = browser.until("document.querySelector('nav .prose').innerText")
+        assert caption.split() == unescape((published / f"pages/captions/{name}.html").read_text()).split()
+    for name in catalog.names("tables", suite):
+        show(browser, "Tables", name, results / f"pages/tables/{name}.html")
+        with open(published / f"tables/{name}.csv") as file:
+            assert page_rows(browser) == [[cell or "—" for cell in row] for row in list(csv.reader(file))[1:]]
+    show(browser, "Claims", "claims", results / "pages/claims.html")
+    browser.screenshot(screenshots / "claims.png")
+    found = json.loads((published / "claims.json").read_text())["findings"]
+    claims = [[row[0].splitlines()[0], row[1], row[6]] for row in page_rows(browser)]
+    assert claims == [[finding["statement"], finding["verdict"], finding["reason"]] for finding in found]
+    show(browser, "Records", "All runs", results / "pages/records.html")
+    assert [row[0] for row in page_rows(browser)] == list(suite.runs)
+    if HAS_TEX:
+        show(browser, "Report", "report.pdf", results / "report.pdf")
+    assert browser.errors() == []
+    assert [url for url in browser.requested() if url.startswith(("http", "ws", "ftp"))] == []
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_the_browser_has_no_network_and_tells_of_errors(browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "broken.html"
+    page.write_text("<img src='http://192.0.2.1/image.png'><script>missing()</script>")
+    browser.open(page)
+    browser.until("document.images[0].complete")
+    errors = "\n".join(browser.errors())
+    assert "missing is not defined" in errors and "ERR_PROXY_CONNECTION_FAILED" in errors
+    assert "http://192.0.2.1/image.png" in browser.requested()
