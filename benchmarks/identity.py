@@ -4,8 +4,9 @@
     python benchmarks/identity.py compare before.json after.json   # name each output that differs
 
 A refactoring changes nothing here. The script imports nothing of the project, so one copy of it measures both versions.
-Left out of the records are cost, commit and the digest of the sources; left out of texts are the places of modules,
-which captions name, and the digest of the sources. The commit is fixed, so that PDFs can be equal.
+Compared are every output of `published`, and the weights and records of `demo`, whose other outputs hold times. Records
+are compared without their cost, commit and digest of the sources. Texts, and the PDF, which is built again, are
+compared without the places of modules, which captions name, and without the commit.
 """
 
 from __future__ import annotations
@@ -21,13 +22,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COMMIT = "0" * 40
 SUITES = {"published": "1", "demo": "2"}
 """Suites that are built, with the cores that each gets."""
-PLACES = (
-    (re.compile(rb"src/crossres/[\w/\\-]+\.py"), b"MODULE"),
-    (re.compile(rb"(?<=src/crossres/)[\w/\\{}-]+\.py"), b"MODULE"),
-)
+PLACE = re.compile(rb"src/(\\allowbreak\{\})?crossres/[\w/\\{}-]+\.py")
+"""The file of a figure or table, as it stands in plain text and in LaTeX."""
+COMMIT = re.compile(rb"\b[0-9a-f]{40}\b")
 TEXTS = {".tex", ".csv", ".md", ".html", ".json"}
 
 
@@ -54,28 +53,44 @@ def build(tree: Path, suite: str) -> dict[str, str]:
     results = tree / "results" / suite
     shutil.rmtree(results, ignore_errors=True)
     command = ["snakemake", "--cores", SUITES[suite], "--quiet", "all", "--config", f"suite={suite}"]
-    environment = os.environ | {"CROSSRES_COMMIT": COMMIT, "PATH": f"{tree}/.venv/bin:{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": f"{tree}/.venv/bin:{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
     subprocess.run(command, cwd=tree, env=environment, check=True, stdout=sys.stderr)
-    files = [path for path in sorted(results.rglob("*")) if path.is_file() and path.suffix not in {".log", ".txt"}]
-    return {path.relative_to(results).as_posix(): digest(path) for path in files if "state" not in path.parts}
+    if suite == "demo":
+        files = [*results.glob("*/seed*/*.safetensors"), *results.glob("*/seed*/record.json")]
+    else:
+        files = [path for path in results.rglob("*") if path.is_file() and path.suffix not in {".log", ".txt"}]
+        rebuild_pdf(tree, results, environment)
+    return {path.relative_to(results).as_posix(): digest(path) for path in sorted(files)}
+
+
+def rebuild_pdf(tree: Path, results: Path, environment: dict[str, str]) -> None:
+    """Build the PDF again from a source that names no module and no commit."""
+    source = results / "report.tex"
+    source.write_bytes(without_places(source.read_bytes()))
+    command = ["python", "-m", "crossres", "pdf", "--source", str(source), "--output", str(results / "report.pdf")]
+    command += ["--bibliography", "paper/references.bib"]
+    subprocess.run(command, cwd=tree, env=environment, check=True, stdout=sys.stderr)
 
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of an output, without what may differ between two versions."""
     content = path.read_bytes()
-    if path.name in {"record.json", "training.json"}:
+    if path.name == "record.json":
         content = json.dumps(without_chance(json.loads(content)), sort_keys=True).encode()
     if path.suffix in TEXTS:
-        for pattern, place in PLACES:
-            content = pattern.sub(place, content)
+        content = without_places(content)
     return hashlib.sha256(content).hexdigest()
 
 
+def without_places(text: bytes) -> bytes:
+    """Return a text without the files of modules, and without the commit."""
+    return COMMIT.sub(b"COMMIT", PLACE.sub(b"MODULE", text))
+
+
 def without_chance(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without its cost and the version of the project, whose training state has its own name."""
-    for key in ("cost", "state"):
-        document.pop(key, None)
+    """Return a record without its cost and the version of the project."""
+    document.pop("cost")
     for key in ("commit", "sources_sha256"):
         document["provenance"].pop(key, None)
     return document
