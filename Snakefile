@@ -9,7 +9,7 @@ include: "workflow/rules/common.smk"
 
 
 # For --use-singularity; None where there is no image, or this is one.
-container: IMAGE
+container: FLOW.image
 
 
 # The first page of the HTML report.
@@ -24,12 +24,12 @@ rule paper:
 
 rule figures:
     input:
-        products("figures", ".pdf", ".png"),
+        FLOW.products("figures", ".pdf", ".png"),
 
 
 rule tables:
     input:
-        products("tables", ".csv", ".tex", ".md"),
+        FLOW.products("tables", ".csv", ".tex", ".md"),
 
 
 rule source:
@@ -42,9 +42,5 @@ include: "workflow/rules/runs.smk"
 include: "workflow/rules/report.smk"
 
 
-verify_targets()
-
-
 onstart:
-    preflight(workflow.dag.needrun_jobs())
-    announce(workflow.dag.needrun_jobs())
+    before_the_first_job(list(workflow.dag.needrun_jobs()))

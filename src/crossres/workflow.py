@@ -1,44 +1,309 @@
-"""What the rules of the workflow ask."""
+"""What the rules of the workflow ask: which runs are computed, from which inputs, on what device and in which image."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from crossres import files
 from crossres.base import CrossresError
-from crossres.files import run_dir, shipped_record
+from crossres.records import container
 from crossres.records.record import read_record
-from crossres.suites.config import Config, is_computed, results_dir
-from crossres.suites.spec import Suite
+from crossres.report import catalog
+from crossres.suites.config import Config, chosen_suite, is_computed, read_config, results_dir, suite_path
+from crossres.suites.passes import Sharing, pass_key, passes, stored_passes
+from crossres.suites.spec import Spec, Suite
+from crossres.training.device import cuda_devices
+
+MOUNTED = {Path("/"), Path("/tmp"), Path("/var/tmp")}
+"""Folders of the host that Apptainer shows by itself, or cannot show."""
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One start of the workflow: a configuration, its suite, and where the jobs run."""
+
+    config: Config
+    suite: Suite
+    basedir: Path
+    """Root of the project."""
+    uses_apptainer: bool
+    """Snakemake was told to run the jobs in an image."""
+    uses_conda: bool
+    """Snakemake was told to run the jobs in a conda environment."""
+
+    @classmethod
+    def read(cls, document: dict[str, object], basedir: Path, apptainer: bool = False, conda: bool = False) -> Workflow:
+        """Check the configuration that Snakemake merged, and everything it refers to.
+
+        Raises:
+            CrossresError: Also for an image that jobs cannot run in, before Snakemake deletes an output.
+        """
+        config = read_config(document)
+        suite = chosen_suite(config)
+        check_given(config, suite)
+        found = cls(config, suite, basedir, apptainer, conda)
+        if found.in_image:
+            check_image(config.container)
+        return found
+
+    # Places
+
+    @cached_property
+    def results(self) -> str:
+        return results_dir(self.config, self.suite).as_posix()
+
+    @cached_property
+    def data(self) -> str:
+        return self.config.data_dir.as_posix()
+
+    @cached_property
+    def suite_file(self) -> str:
+        return suite_path(self.config).as_posix()
+
+    def code(self, *folders: str) -> list[str]:
+        """Return every module of some rooms, as inputs of the rule that runs them."""
+        root = self.basedir / "src/crossres"
+        modules = (path for folder in folders for path in sorted((root / folder).rglob("*.py")))
+        return [f"src/crossres/{path.relative_to(root).as_posix()}" for path in modules]
+
+    def run_dir(self, run: str, seed: int | str) -> str:
+        return files.run_dir(Path(self.results), run, seed).as_posix()
+
+    def manifest(self, dataset: str | None = None) -> str:
+        """Return the manifest of a data set, by default the suite's."""
+        return files.data_manifest(self.config.data_dir, dataset or self.suite.dataset.name).as_posix()
+
+    def record(self, run: str, seed: int) -> str:
+        """Return the path of a run's record: an output of `evaluate`, or a shipped one, which no rule outputs."""
+        if self.is_computed(run):
+            return f"{self.run_dir(run, seed)}/record.json"
+        return files.shipped_record(self.suite.suite, run, seed).as_posix()
+
+    @cached_property
+    def records(self) -> list[str]:
+        return [self.record(*job) for job in self.suite.jobs()]
+
+    def names(self, kind: str) -> list[str]:
+        """Return the figures or tables that the suite has the runs for."""
+        return catalog.names(kind, self.suite)
+
+    def products(self, kind: str, *suffixes: str) -> list[str]:
+        """Return every file of these figures or tables."""
+        return [f"{self.results}/{kind}/{name}{suffix}" for name in self.names(kind) for suffix in suffixes]
+
+    # Runs
+
+    def is_computed(self, run: str) -> bool:
+        return is_computed(self.config, self.suite, run)
+
+    def is_pending(self, run: str, seed: int) -> bool:
+        """Return whether a run is still to be trained."""
+        return not Path(f"{self.run_dir(run, seed)}/training.json").exists()
+
+    @cached_property
+    def computed(self) -> list[tuple[str, int]]:
+        return [(run, seed) for run, seed in self.suite.jobs() if self.is_computed(run)]
+
+    @cached_property
+    def computed_runs(self) -> str:
+        """A regular expression for the runs that the rules of training may output; without any, it matches nothing."""
+        return "|".join(dict.fromkeys(run for run, _ in self.computed)) or "(?!)"
+
+    def spec(self, run: str, seed: int) -> Spec:
+        return self.suite.resolve(run, seed, self.config.budget)
+
+    @cached_property
+    def passes(self) -> dict[str, Sharing]:
+        """Every teacher's pass by its key, with all the students that can read it."""
+        return {sharing.key: sharing for sharing in passes(self.spec(*job) for job in self.computed)}
+
+    @cached_property
+    def stored(self) -> dict[str, Sharing]:
+        """The passes worth storing, which only the students that are still to be trained decide."""
+        pending = [self.spec(*job) for job in self.computed if self.is_pending(*job)]
+        return {sharing.key: sharing for sharing in stored_passes(pending, self.config.teacher_logits)}
+
+    def pass_spec(self, key: str) -> str:
+        """Return the spec that describes the stream of a pass: that of the first student that reads it."""
+        first = self.passes[key].students[0]
+        return f"{self.run_dir(first.run, first.seed)}/spec.json"
+
+    def train_inputs(self, run: str, seed: int) -> dict[str, str]:
+        """Return the inputs of `train` by name.
+
+        A finished run has no stored logits among them: a pass computed for another run would retrain it.
+        """
+        spec = self.spec(run, seed)
+        inputs = {"spec": f"{self.run_dir(run, seed)}/spec.json", "data": self.manifest(spec.dataset.name)}
+        if spec.teacher:
+            inputs["teacher"] = f"{self.run_dir(spec.teacher, str(spec.teacher_seed))}/weights.safetensors"
+            sharing = self.stored.get(pass_key(spec))
+            if sharing and self.is_pending(run, seed):
+                teacher_dir = Path(self.run_dir(sharing.teacher, sharing.teacher_seed))
+                inputs["logits"] = files.logits_dir(teacher_dir, sharing.key).as_posix()
+        if spec.model.pretrained:
+            inputs["weights"] = f"{self.data}/weights/{spec.model.name}.pth"
+        return inputs
+
+    # Where jobs run
+
+    @cached_property
+    def in_image(self) -> bool:
+        return self.uses_apptainer and not container.is_inside()
+
+    @property
+    def image(self) -> str | None:
+        """The image for the jobs; None where there is none, or this process already runs in one."""
+        return None if container.is_inside() else self.config.container
+
+    def shell_prefix(self) -> str:
+        """Return the start of every shell command: with it, jobs run this project's code.
+
+        On the host they do so with the interpreter that runs Snakemake. The device and the image's digest go by the
+        environment, since a changed parameter would be a reason to train again.
+        """
+        on_host = not (self.in_image or self.uses_conda)
+        digest = container.digest(self.image if self.in_image else None)
+        variables = [
+            f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"' if on_host else "",
+            f"CROSSRES_IMAGE_DIGEST={digest}" if digest else "",
+            f"PYTHONPATH={shlex.quote(str(self.basedir / 'src'))}",
+            f"CROSSRES_DEVICE={self.config.device}",
+            f"CROSSRES_CUDA_GRAPH={int(self.config.cuda_graph)}",
+        ]
+        return f"set -euo pipefail; export {' '.join(filter(None, variables))}; "
+
+    def apptainer_arguments(self, given: str) -> str:
+        """Return what Snakemake passes on to Apptainer: what the user gave, the folders to bind, and the GPU.
+
+        The Snakemake of a single job is given the result again, which it leaves as it is.
+        """
+        config = self.config
+        folders = [self.basedir, Path(self.suite_file).parent, Path(self.results), config.data_dir]
+        sources = [config.cifar100, config.cifar10, config.weights_dir]
+        gpu = ["--nv"] if config.device != "cpu" and cuda_devices() > 0 else []
+        words = shlex.join([*binds([*folders, *sources]), *gpu])
+        return given if words in given else f"{given} {words}"
+
+    def uses_gpu(self, on_cluster: bool) -> bool:
+        """Return whether jobs compute on a GPU; the GPUs of this machine say nothing about those of a cluster."""
+        if self.config.device != "auto":
+            return self.config.device == "cuda"
+        return self.suite.device == "cuda" or (not on_cluster and cuda_devices() > 0)
+
+    def gpu_share_pct(self, on_cluster: bool) -> int:
+        """Return the share of this machine's GPU that one job takes; a cluster allots its GPUs itself."""
+        return 100 // self.config.runs_per_gpu if self.uses_gpu(on_cluster) and not on_cluster else 0
+
+    # What is said before the first job
+
+    def check_gpu(self, to_train: int, on_cluster: bool) -> None:
+        """Check that a suite for a GPU has one to train on.
+
+        Raises:
+            CrossresError: Naming what it would take, and what can be done without a GPU.
+        """
+        wants = self.suite.device == "cuda" and self.config.device != "cpu"
+        if to_train and wants and not (on_cluster or cuda_devices()):
+            raise CrossresError(
+                f"suite {self.suite.suite}: training {to_train} of {len(self.suite.jobs())} runs needs a CUDA device, "
+                f"and none is visible{self._gpu_hours()}; instead: --config suite=demo (minutes on a CPU), "
+                "--config suite=published (no training), or --config device=cpu with a budget (see the README)"
+            )
+
+    def _gpu_hours(self) -> str:
+        """Say what the published runs took, where they are the runs of this suite."""
+        shipped = [files.shipped_record("published", run, seed) for run, seed in self.suite.jobs()]
+        if not all(path.is_file() for path in shipped):
+            return ""
+        first, *_ = published = [read_record(path) for path in shipped]
+        hours = sum(record.cost.train_minutes for record in published) / 60
+        return f" (the published runs took {hours:.1f} GPU-hours on an {first.provenance.device})"
+
+    def describe_pass(self, key: str, on_cluster: bool) -> str:
+        """Say which students share a stored pass of their teacher, and what that saves."""
+        sharing = self.passes[key]
+        students = ", ".join(f"{spec.run} seed {spec.seed}" for spec in sharing.students)
+        size = sharing.gigabytes(bytes_per_logit=2 if self.uses_gpu(on_cluster) else 4)
+        return (
+            f"the logits of {sharing.teacher} seed {sharing.teacher_seed} are computed once for {students}: "
+            f"{sharing.epochs} epochs, {size:.2g} GB, {sharing.saved_epochs} epochs of its forward pass saved"
+        )
+
+
+def check_image(image: str | None) -> None:
+    """Check that jobs can run in an image: a SIF, an unpacked image, or an address that Snakemake pulls.
+
+    Raises:
+        CrossresError: When no image is configured, or it or Apptainer is missing.
+    """
+    without = "or leave out --use-singularity"
+    if image is None:
+        raise CrossresError(f"container: no image is configured; name one in config/config.yaml, {without}")
+    if not (shutil.which("apptainer") or shutil.which("singularity")):
+        raise CrossresError(
+            "no apptainer or singularity on PATH, which --use-singularity needs; "
+            f"install it (https://apptainer.org/docs/admin/main/installation.html), {without}"
+        )
+    if "://" not in image and not Path(image).exists():
+        raise CrossresError(
+            f"container: {image}: no such image; make docker/crossres.sif with `make image` (about 13 minutes), "
+            f"name another in config/config.yaml, {without}"
+        )
+
+
+def binds(paths: Iterable[Path | None]) -> list[str]:
+    """Return Apptainer's arguments that show the files and folders which jobs read or write.
+
+    Apptainer shows the working directory by itself. Paths outside it are shown where they are, or will be, also where
+    they are reached through a symbolic link.
+    """
+    here = Path.cwd()
+    certificates = os.environ.get("SSL_CERT_FILE")  # the host may trust others than the image does
+    shown: dict[Path, None] = {}
+    for path in (*paths, Path(tempfile.gettempdir()), Path(certificates) if certificates else None):
+        for place in (Path(os.path.abspath(path)), path.resolve()) if path else ():
+            existing = next(folder for folder in (place, *place.parents) if folder.exists())
+            if existing not in MOUNTED and not existing.is_relative_to(here):
+                shown[existing] = None
+    return [word for place in shown for word in ("--bind", str(place))]
 
 
 def check_given(config: Config, suite: Suite) -> None:
     """Check that everything which is given, and which no rule may compute, is there.
 
     Raises:
-        CrossresError: Naming a shipped record that is missing or of another spec, or a shipped teacher whose weights
-            are not here.
+        CrossresError: Naming a shipped record that is missing or of another spec, or a teacher that is not to be
+            computed and whose weights are missing.
     """
     for run, seed in suite.jobs():
-        computed, record = is_computed(config, suite, run), shipped_record(suite.suite, run, seed)
+        computed, record = is_computed(config, suite, run), files.shipped_record(suite.suite, run, seed)
         # With a list, weights alone may be wanted, and then no other run's record is.
         if not computed and not isinstance(config.records, list) and not record.is_file():
-            mend = "git restore it" if suite.records == "shipped" else f"compute it, then: crossres ship {config.suite}"
-            raise CrossresError(f"{run} seed {seed} is not to be computed, and there is no {record}; {mend}")
+            fix = "git restore it" if suite.records == "shipped" else f"compute it, then: crossres ship {config.suite}"
+            raise CrossresError(f"{run} seed {seed} is not to be computed, and there is no {record}; {fix}")
         if not computed and record.is_file():
             _check_shipped(record, suite, run, seed)
         spec = suite.resolve(run, seed, config.budget)
         if not computed or spec.teacher is None or is_computed(config, suite, spec.teacher):
             continue
-        weights = run_dir(results_dir(config, suite), spec.teacher, str(spec.teacher_seed)) / "weights.safetensors"
+        teacher_dir = files.run_dir(results_dir(config, suite), spec.teacher, str(spec.teacher_seed))
+        weights = teacher_dir / "weights.safetensors"
         if not weights.is_file():
-            mend = f"put them there, or compute it, too: records=[{run},{spec.teacher}]"
-            raise CrossresError(f"{run} learns from {spec.teacher}, whose weights are not here ({weights}); {mend}")
+            fix = f"put them there, or compute it, too: records=[{run},{spec.teacher}]"
+            raise CrossresError(f"{run} learns from {spec.teacher}, whose weights are not here ({weights}); {fix}")
 
 
 def _check_shipped(path: Path, suite: Suite, run: str, seed: int) -> None:
     spec, wanted = read_record(path).spec, suite.resolve(run, seed)
     if differing := spec.differing(wanted):
-        mend = "git restore it" if suite.records == "shipped" else "undo the change, or compute it and ship it again"
-        raise CrossresError(
-            f"{path}: not the record of {run} seed {seed}: it differs in {', '.join(differing)}; {mend}"
-        )
+        fix = "git restore it" if suite.records == "shipped" else "undo the change, or compute it and ship it again"
+        raise CrossresError(f"{path}: not the record of {run} seed {seed}: it differs in {', '.join(differing)}; {fix}")

@@ -20,6 +20,7 @@ from crossres.records import container as deployment
 from crossres.records.record import Provenance
 from crossres.report.facts import PROVENANCE
 from crossres.suites.config import read_config
+from crossres.workflow import binds, check_image
 from tests.project import copy_of_the_project, snakemake
 
 SYSTEM = "/usr/bin:/bin"
@@ -84,7 +85,7 @@ def test_without_an_image_it_stops_before_any_job(project: Path, fake_apptainer:
 
 def test_without_a_configured_image_there_is_nothing_to_run_in() -> None:
     with pytest.raises(CrossresError, match="no image is configured"):
-        deployment.require(None)
+        check_image(None)
 
 
 @pytest.mark.workflow
@@ -160,12 +161,11 @@ def test_only_what_stands_outside_is_bound(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(here)
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setattr("tempfile.tempdir", "/tmp")
-    told = deployment.arguments([Path("results"), Path("data"), source, None, disk / "not/yet", Path("/new")], gpu=True)
-    assert told == ["--bind", str(disk), "--bind", str(source), "--nv"]
+    told = binds([Path("results"), Path("data"), source, None, disk / "not/yet", Path("/new")])
+    assert told == ["--bind", str(disk), "--bind", str(source)]
     monkeypatch.setenv("SSL_CERT_FILE", str(source))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    told = deployment.arguments([], gpu=False)
-    assert told == ["--bind", str(tmp_path), "--bind", str(source)]
+    assert binds([]) == ["--bind", str(tmp_path), "--bind", str(source)]
 
 
 def test_the_digest_is_kept_until_the_image_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ rule data:
         ENVIRONMENT
     params:
         root=subpath(output[0], ancestor=2),
-        source=adopted,
+        source=lambda wildcards: option("source", getattr(FLOW.config, wildcards.dataset, None)),
     shell:
         "python -m crossres data {wildcards.dataset} --root {params.root:q} {params.source} 2>&1 | tee {log:q}"
 
@@ -28,7 +28,7 @@ rule weights:
     conda:
         ENVIRONMENT
     params:
-        source=f"--source {shlex.quote(str(CONFIG.weights_dir))}" if CONFIG.weights_dir else "",
+        source=option("source", FLOW.config.weights_dir),
     shell:
         "python -m crossres weights {wildcards.library}/{wildcards.model} {params.source} --output {output:q} 2>&1"
         " | tee {log:q}"

@@ -1,6 +1,7 @@
 # Records → summary → tables and figures → report. Nothing here imports torch.
 #
-# A figure and a table have the module that makes them as an input, so that an edit redraws that one.
+# The code of a room is an input of the rules that run it; a figure and a table have their own module, so that an edit
+# redraws that one alone.
 localrules:
     paper,
     figures,
@@ -19,7 +20,7 @@ localrules:
 rule summary:
     input:
         records=shown_records(),
-        module=f"{SOURCES}/records/summary.py",
+        modules=FLOW.code("records"),
     output:
         f"{RESULTS}/summary.csv",
     log:
@@ -27,7 +28,7 @@ rule summary:
     conda:
         ENVIRONMENT
     params:
-        runs=JOBS,  # a run less makes no input newer
+        runs=FLOW.suite.jobs(),  # a run less makes no input newer
     shell:
         "python -m crossres summary --records {input.records:q} --output {output:q} 2>&1 | tee {log:q}"
 
@@ -35,9 +36,9 @@ rule summary:
 rule audit:
     input:
         summary=rules.summary.output,
-        records=all_records(),
+        records=FLOW.records,
         claims="paper/claims.yaml",
-        modules=[f"{SOURCES}/claims/{name}.py" for name in ("audit", "document", "measures", "statistics")],
+        modules=FLOW.code("suites", "claims"),
     output:
         report(f"{RESULTS}/claims.json", category="Claims", labels={"document": "claims.json"}),
     log:
@@ -45,7 +46,7 @@ rule audit:
     conda:
         ENVIRONMENT
     params:
-        suite=SUITE_FILE,
+        suite=FLOW.suite_file,
     shell:
         "python -m crossres audit --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
         " --claims {input.claims:q} --output {output:q} 2>&1 | tee {log:q}"
@@ -66,8 +67,8 @@ rule claims:
 rule table:
     input:
         summary=rules.summary.output,
-        module=f"{SOURCES}/report/tables/{{name}}.py",
-        shared=f"{SOURCES}/report/tables/__init__.py",
+        module="src/crossres/report/tables/{name}.py",
+        shared="src/crossres/report/tables/__init__.py",
     output:
         report(
             f"{RESULTS}/tables/{{name}}.csv",
@@ -90,9 +91,9 @@ rule table:
 rule figure:
     input:
         summary=rules.summary.output,
-        records=all_records(),
-        module=f"{SOURCES}/report/figures/{{name}}.py",
-        shared=f"{SOURCES}/report/figures/__init__.py",
+        records=FLOW.records,
+        module="src/crossres/report/figures/{name}.py",
+        shared="src/crossres/report/figures/__init__.py",
     output:
         f"{RESULTS}/figures/{{name}}.pdf",
         report(
@@ -115,15 +116,12 @@ rule figure:
 rule tex:
     input:
         summary=rules.summary.output,
-        records=all_records(),
-        figures=products("figures", ".pdf"),
-        tables=products("tables", ".tex"),
+        records=FLOW.records,
+        figures=FLOW.products("figures", ".pdf"),
+        tables=FLOW.products("tables", ".tex"),
         template="paper/report.tex.j2",
         claims=rules.audit.output,
-        modules=[
-            f"{SOURCES}/{name}.py"
-            for name in ("claims/evidence", "report/facts", "report/latex", "report/rebuild", "report/render")
-        ],
+        modules=FLOW.code("claims", "report"),
     output:
         f"{RESULTS}/report.tex",
     log:
@@ -131,8 +129,8 @@ rule tex:
     conda:
         ENVIRONMENT
     params:
-        suite=SUITE_FILE,
-        commit=f"--commit {commit()}" if commit() else "",
+        suite=FLOW.suite_file,
+        commit=option("commit", commit()),
     shell:
         "python -m crossres tex --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
         " --claims {input.claims:q} {params.commit} --output {output:q} 2>&1 | tee {log:q}"
@@ -141,7 +139,7 @@ rule tex:
 rule pdf:
     input:
         source=rules.tex.output,
-        figures=products("figures", ".pdf"),
+        figures=FLOW.products("figures", ".pdf"),
         bibliography="paper/references.bib",
     output:
         report(f"{RESULTS}/report.pdf", category="Report", labels={"document": "report.pdf"}),
@@ -158,30 +156,24 @@ rule pdf:
 rule pages:
     input:
         summary=rules.summary.output,
-        records=all_records(),
+        records=FLOW.records,
         claims=rules.audit.output,
         template="paper/page.html.j2",
-        modules=[
-            f"{SOURCES}/{name}.py"
-            for name in ("claims/evidence", "report/facts", "report/pages", "report/tables/__init__")
-        ],
-        captions=[f"{SOURCES}/report/{kind}/{name}.py" for kind in catalog.KINDS for name in catalog.names(kind, SUITE)],
+        modules=FLOW.code("claims", "report"),
     output:
         claims=report(f"{RESULTS}/pages/claims.html", category="Claims", labels={"document": "claims"}),
         records=report(f"{RESULTS}/pages/records.html", category="Records", labels={"run": "All runs", "seed": ""}),
         tables=[
             report(f"{RESULTS}/pages/tables/{name}.html", category="Tables", labels={"table": name})
-            for name in catalog.names("tables", SUITE)
+            for name in FLOW.names("tables")
         ],
-        captions=[
-            f"{RESULTS}/pages/captions/{name}.html" for kind in catalog.KINDS for name in catalog.names(kind, SUITE)
-        ],
+        captions=[f"{RESULTS}/pages/captions/{name}.html" for name in FLOW.names("figures") + FLOW.names("tables")],
     log:
         f"{RESULTS}/pages.log",
     conda:
         ENVIRONMENT
     params:
-        suite=SUITE_FILE,
+        suite=FLOW.suite_file,
         folder=subpath(output.claims, parent=True),
     shell:
         "python -m crossres pages --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"

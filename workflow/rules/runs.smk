@@ -13,7 +13,7 @@ rule spec:
     log:
         f"{RESULTS}/{{run}}/seed{{seed}}/spec.log",
     wildcard_constraints:
-        run=COMPUTED_RUNS,
+        run=FLOW.computed_runs,
     conda:
         ENVIRONMENT
     params:
@@ -32,16 +32,16 @@ rule train:
     log:
         f"{RESULTS}/{{run}}/seed{{seed}}/train.log",
     wildcard_constraints:
-        run=COMPUTED_RUNS,
+        run=FLOW.computed_runs,
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        gpu=lambda wildcards: int(uses_gpu()),
-        gpu_pct=lambda wildcards: gpu_share_pct(),
+        gpu=lambda wildcards: int(FLOW.uses_gpu(on_cluster())),
+        gpu_pct=lambda wildcards: FLOW.gpu_share_pct(on_cluster()),
     params:
-        teacher=given("teacher"),
-        weights=given("weights"),
+        teacher=lambda wildcards, input: option("teacher", input.get("teacher")),
+        weights=lambda wildcards, input: option("weights", input.get("weights")),
         data=DATA,
     shell:
         "python -m crossres train --spec {input.spec:q} --data {params.data:q} {params.teacher} {params.weights}"
@@ -51,11 +51,11 @@ rule train:
 # A folder that is there or not, its age of no matter (`ancient`): a student computes the same without it.
 rule teacher_logits:
     input:
-        spec=lambda wildcards: f"{run_dir(*student_of(wildcards))}/spec.json",
+        spec=lambda wildcards: FLOW.pass_spec(wildcards.key),
         teacher=rules.train.output.weights,
-        data=lambda wildcards: ancient(f"{DATA}/{SUITE.dataset.name}/manifest.json"),
+        data=ancient(FLOW.manifest()),
     output:
-        (lambda folder: folder if CONFIG.keep_logits else temp(folder))(
+        (lambda folder: folder if FLOW.config.keep_logits else temp(folder))(
             directory(f"{RESULTS}/{{run}}/seed{{seed}}/logits/{{key}}")
         ),
     log:
@@ -64,10 +64,10 @@ rule teacher_logits:
         ENVIRONMENT
     threads: 1
     resources:
-        gpu=lambda wildcards: int(uses_gpu()),
-        gpu_pct=lambda wildcards: gpu_share_pct(),
+        gpu=lambda wildcards: int(FLOW.uses_gpu(on_cluster())),
+        gpu_pct=lambda wildcards: FLOW.gpu_share_pct(on_cluster()),
     params:
-        epochs=lambda wildcards: PASSES[wildcards.key].epochs,
+        epochs=lambda wildcards: FLOW.passes[wildcards.key].epochs,
         data=DATA,
     shell:
         "python -m crossres logits --spec {input.spec:q} --data {params.data:q} --teacher {input.teacher:q}"
@@ -80,19 +80,19 @@ rule evaluate:
         weights=rules.train.output.weights,
         last=rules.train.output.last,
         training=rules.train.output.training,
-        data=lambda wildcards: ancient(f"{DATA}/{spec_of(wildcards).dataset.name}/manifest.json"),
+        data=lambda wildcards: ancient(FLOW.manifest(spec_of(wildcards).dataset.name)),
     output:
         f"{RESULTS}/{{run}}/seed{{seed}}/record.json",
     log:
         f"{RESULTS}/{{run}}/seed{{seed}}/evaluate.log",
     wildcard_constraints:
-        run=COMPUTED_RUNS,
+        run=FLOW.computed_runs,
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        gpu=lambda wildcards: int(uses_gpu()),
-        gpu_pct=lambda wildcards: gpu_share_pct(),
+        gpu=lambda wildcards: int(FLOW.uses_gpu(on_cluster())),
+        gpu_pct=lambda wildcards: FLOW.gpu_share_pct(on_cluster()),
     params:
         data=DATA,
     shell:
@@ -103,10 +103,10 @@ rule evaluate:
 # The best student, to hand on. Its weights are those that its record names by digest.
 rule export:
     input:
-        records=all_records(),
-        data=ancient(f"{DATA}/{SUITE.dataset.name}/manifest.json"),
+        records=FLOW.records,
+        data=ancient(FLOW.manifest()),
         template="paper/model_card.md.j2",
-        modules=[f"{SOURCES}/tools/{name}.py" for name in ("card", "choice", "export")],
+        modules=FLOW.code("tools"),
     output:
         expand(
             f"{RESULTS}/export/{{name}}",
@@ -118,7 +118,7 @@ rule export:
         ENVIRONMENT
     threads: 1
     params:
-        suite=SUITE_FILE,
+        suite=FLOW.suite_file,
         results=subpath(output[0], ancestor=2),
         data=subpath(input.data, ancestor=2),
     shell:

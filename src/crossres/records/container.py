@@ -1,4 +1,4 @@
-"""Where jobs run: on the host or in a container image, what that needs and sees of the host, its name."""
+"""The container image that a process runs in: whether it is in one, its digest and its name."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 from crossres.base import CrossresError
@@ -17,8 +14,6 @@ from crossres.files import write_atomic
 
 INSIDE = ("CROSSRES_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 """Variables that the project's image and Apptainer set in a container."""
-MOUNTED = {Path("/"), Path("/tmp"), Path("/var/tmp")}
-"""What Apptainer shows of the host by itself, and what it cannot show."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}\s")
 
@@ -26,49 +21,6 @@ DIGEST = re.compile(r"[0-9a-f]{64}\s")
 def is_inside() -> bool:
     """Tell whether this process runs in a container already."""
     return any(os.environ.get(name) for name in INSIDE)
-
-
-def require(image: str | None) -> None:
-    """Check that jobs can run in an image.
-
-    Args:
-        image: Path of a SIF or of an unpacked image, or an address such as `docker://...`, which Snakemake pulls.
-
-    Raises:
-        CrossresError: When no image is configured, or it or Apptainer is missing.
-    """
-    without = "or leave out --use-singularity"
-    if image is None:
-        raise CrossresError(f"container: no image is configured; name one in config/config.yaml, {without}")
-    if not (shutil.which("apptainer") or shutil.which("singularity")):
-        raise CrossresError(
-            "no apptainer or singularity on PATH, which --use-singularity needs; "
-            f"install it (https://apptainer.org/docs/admin/main/installation.html), {without}"
-        )
-    if "://" not in image and not Path(image).exists():
-        raise CrossresError(
-            f"container: {image}: no such image; make docker/crossres.sif with `make image` (about 13 minutes), "
-            f"name another in config/config.yaml, {without}"
-        )
-
-
-def arguments(paths: Iterable[Path | None], gpu: bool) -> list[str]:
-    """Return what Apptainer is told besides the image: its arguments, unquoted.
-
-    Args:
-        paths: Files and folders that jobs read or write. Apptainer shows the working directory by itself; these are
-            shown where they stand, or will stand, outside it, be it through a symbolic link.
-        gpu: Show the GPUs and their driver as well.
-    """
-    here = Path.cwd()
-    certificates = os.environ.get("SSL_CERT_FILE")  # those of the host, where it trusts others than the image does
-    shown: dict[Path, None] = {}
-    for path in (*paths, Path(tempfile.gettempdir()), Path(certificates) if certificates else None):
-        for place in (Path(os.path.abspath(path)), path.resolve()) if path else ():
-            nearest = next(folder for folder in (place, *place.parents) if folder.exists())
-            if nearest not in MOUNTED and not nearest.is_relative_to(here):
-                shown[nearest] = None
-    return [*(word for place in shown for word in ("--bind", str(place))), *(["--nv"] if gpu else [])]
 
 
 def digest(image: str | None) -> str | None:
