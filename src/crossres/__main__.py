@@ -292,31 +292,20 @@ def _claims(args: argparse.Namespace) -> None:
 
 
 def _tex(args: argparse.Namespace) -> None:
-    from crossres.claims.document import Audit
-    from crossres.files import read_json, write_atomic
+    from crossres.files import write_atomic
     from crossres.records import provenance
-    from crossres.records.record import read_record
-    from crossres.records.summary import read_summary
     from crossres.report import rebuild, render
-    from crossres.suites.spec import load_suite
+    from crossres.report.inputs import ReportInputs
 
-    suite = load_suite(args.suite)
+    inputs = ReportInputs.read(args.suite, args.summary, args.records, args.claims)
     build = render.BuildInfo(
         commit=args.commit or provenance.commit(),
         sources_sha256=provenance.sources_digest(),
         suite_file=args.suite,
-        given=rebuild.given_runs(suite, args.records),
+        given=rebuild.given_runs(inputs.suite, args.records),
     )
-    source = render.render_report(
-        suite,
-        [read_record(path) for path in args.records],
-        read_summary(args.summary),
-        Audit.parse(read_json(args.claims), str(args.claims)),
-        args.output.parent / "figures",
-        args.output.parent / "tables",
-        build,
-    )
-    write_atomic(args.output, source)
+    folder = args.output.parent
+    write_atomic(args.output, render.render_report(inputs, folder / "figures", folder / "tables", build))
 
 
 def _pdf(args: argparse.Namespace) -> None:
@@ -331,16 +320,10 @@ def _pdf(args: argparse.Namespace) -> None:
 
 
 def _pages(args: argparse.Namespace) -> None:
-    from crossres.claims.document import Audit
-    from crossres.files import read_json
-    from crossres.records.record import read_record
-    from crossres.records.summary import read_summary
     from crossres.report import pages
-    from crossres.suites.spec import load_suite
+    from crossres.report.inputs import ReportInputs
 
-    records = [read_record(path) for path in args.records]
-    found = Audit.parse(read_json(args.claims), str(args.claims))
-    pages.write(load_suite(args.suite), records, read_summary(args.summary), found, args.output_dir)
+    pages.write(ReportInputs.read(args.suite, args.summary, args.records, args.claims), args.output_dir)
 
 
 def _readme(args: argparse.Namespace) -> None:
@@ -349,6 +332,7 @@ def _readme(args: argparse.Namespace) -> None:
     from crossres.claims.document import load_claims
     from crossres.records.record import read_record
     from crossres.records.summary import summarise
+    from crossres.report.inputs import ReportInputs
     from crossres.suites.spec import load_suite
     from crossres.tools import readme
 
@@ -356,7 +340,7 @@ def _readme(args: argparse.Namespace) -> None:
     records = [read_record(files.shipped_record(suite.suite, run, seed)) for run, seed in suite.jobs()]
     summary = summarise(records)
     found = audit(suite, records, summary, load_claims(files.CLAIMS))
-    for path in readme.write(args.file, suite, records, summary, found):
+    for path in readme.write(args.file, ReportInputs(suite, records, summary, found)):
         print(path)
 
 

@@ -18,6 +18,7 @@ from crossres.records.record import Record, read_record
 from crossres.records.summary import summarise
 from crossres.report import catalog, pages, tables
 from crossres.report.facts import Facts
+from crossres.report.inputs import ReportInputs
 from crossres.suites.spec import Budget, Suite, load_suite
 from crossres.tools import readme
 
@@ -53,7 +54,7 @@ def written(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     folder = tmp_path_factory.mktemp("pages")
-    pages.write(suite, records, summary, found, folder)
+    pages.write(ReportInputs(suite, records, summary, found), folder)
     return folder
 
 
@@ -163,7 +164,7 @@ def test_the_readme_is_current(
     text = README.read_text(encoding="utf-8")
     before, _, after = text.partition(readme.START)
     copy.write_text(f"{before}{readme.START}stale{readme.END}{after.partition(readme.END)[2]}", encoding="utf-8")
-    for path in readme.write(copy, suite, records, summary, found):
+    for path in readme.write(copy, ReportInputs(suite, records, summary, found)):
         assert path.read_bytes() == path.relative_to(tmp_path).read_bytes(), "run: make readme"
     assert text.count("docs/figures/") == len(readme.FIGURES) == 2
     assert len(list(Path("docs/figures").iterdir())) == 2
@@ -174,5 +175,5 @@ def test_a_readme_without_its_marks_is_left_alone(
 ) -> None:
     (tmp_path / "README.md").write_text(f"text\n{readme.START}\n")
     with pytest.raises(CrossresError, match="README.md: the line '<!-- end of results -->' is missing"):
-        readme.write(tmp_path / "README.md", suite, records, summary, found)
+        readme.write(tmp_path / "README.md", ReportInputs(suite, records, summary, found))
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]

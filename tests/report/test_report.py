@@ -13,13 +13,14 @@ import pytest
 
 from crossres.base import CrossresError
 from crossres.claims.audit import audit
-from crossres.claims.document import Audit, load_claims
+from crossres.claims.document import load_claims
 from crossres.claims.evidence import compared, wrong_rows
 from crossres.files import CLAIMS, shipped_record, suite_file
 from crossres.records.record import Calibrated, Cost, Epoch, Evaluation, Provenance, Record, read_record
 from crossres.records.summary import summarise
 from crossres.report import catalog, rebuild, render, tables
 from crossres.report.facts import SETTINGS, Facts, Number
+from crossres.report.inputs import ReportInputs
 from crossres.report.latex import Latex, escape, mono, sourced
 from crossres.report.render import BuildInfo, build_pdf, environment, render_report
 from crossres.suites.methods import METHODS
@@ -94,19 +95,18 @@ def stub_figures(suite: Suite, folder: Path) -> Path:
     return folder
 
 
-def audit_of(suite: Suite, records: Sequence[Record]) -> Audit:
-    return audit(suite, records, summarise(records), load_claims(ROOT / CLAIMS))
+def inputs_of(suite: Suite, records: Sequence[Record]) -> ReportInputs:
+    summary = summarise(records)
+    return ReportInputs(suite, records, summary, audit(suite, records, summary, load_claims(ROOT / CLAIMS)))
 
 
 def source_of(suite: Suite, records: Sequence[Record], folder: Path, build: BuildInfo = BUILD) -> str:
     """Render a report with stub figures and real tables under a folder."""
-    summary = summarise(records)
+    inputs = inputs_of(suite, records)
     for name in catalog.names("tables", suite):
-        tables.write(name, summary, folder / "tables")
+        tables.write(name, inputs.summary, folder / "tables")
     figures = stub_figures(suite, folder / "figures")
-    return render_report(
-        suite, records, summary, audit_of(suite, records), figures, folder / "tables", build, templates=PAPER
-    )
+    return render_report(inputs, figures, folder / "tables", build, templates=PAPER)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,6 @@ def test_every_inserted_text_is_escaped_unless_it_is_latex() -> None:
 
 
 def test_unknown_names_and_missing_values_are_errors(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
-    suite, records = published
     env = environment(PAPER)
     with pytest.raises(Exception, match="'absent' is undefined"):
         env.from_string(r"\VAR{absent}").render()
@@ -153,9 +152,7 @@ def test_unknown_names_and_missing_values_are_errors(published: tuple[Suite, lis
         env.from_string(r"\VAR{x}").render(x=None)
     (tmp_path / "report.tex.j2").write_text(r"\VAR{vlaue('kd_32', 'accuracy_pct')}")
     with pytest.raises(CrossresError, match="vlaue"):
-        render_report(
-            suite, records, summarise(records), audit_of(suite, records), tmp_path, tmp_path, BUILD, templates=tmp_path
-        )
+        render_report(inputs_of(*published), tmp_path, tmp_path, BUILD, templates=tmp_path)
 
 
 def test_facts_name_what_they_lack(published: tuple[Suite, list[Record]]) -> None:
@@ -218,7 +215,7 @@ def test_printed_figures_are_compared_with_the_records(
     published: tuple[Suite, list[Record]], published_tex: str, demo: Suite, tmp_path: Path
 ) -> None:
     suite, records = published
-    found = audit_of(suite, records)
+    found = inputs_of(suite, records).audit
     apart = {(row.printed, row.value) for row in wrong_rows(found, Facts(suite, records, summarise(records)))}
     assert apart == {("118M", "117.4M"), ("21M", "20.3M"), ("5.6×", "5.78×")}
     assert len(compared(found)) == 33
@@ -516,13 +513,12 @@ def test_data_sets_are_as_large_as_the_report_says(demo: Suite) -> None:
 
 
 def test_missing_figures_and_tables_are_named(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
-    suite, records = published
-    found = audit_of(suite, records)
+    inputs = inputs_of(*published)
     with pytest.raises(CrossresError, match="the report needs the figure"):
-        render_report(suite, records, summarise(records), found, tmp_path, tmp_path, BUILD, templates=PAPER)
-    figures = stub_figures(suite, tmp_path / "figures")
+        render_report(inputs, tmp_path, tmp_path, BUILD, templates=PAPER)
+    figures = stub_figures(inputs.suite, tmp_path / "figures")
     with pytest.raises(CrossresError, match="the report needs the table"):
-        render_report(suite, records, summarise(records), found, figures, tmp_path, BUILD, templates=PAPER)
+        render_report(inputs, figures, tmp_path, BUILD, templates=PAPER)
 
 
 def test_all_references_are_cited() -> None:

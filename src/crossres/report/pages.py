@@ -12,7 +12,6 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import jinja2
-import pandas as pd
 from markupsafe import Markup, escape
 from tabulate import tabulate
 
@@ -21,24 +20,20 @@ from crossres.base import CrossresError
 from crossres.claims.document import VERDICTS, Audit
 from crossres.claims.evidence import ClaimRow, claim_rows
 from crossres.files import write_atomic
-from crossres.records.record import Record
 from crossres.report import catalog, tables
 from crossres.report.facts import Facts, plain
+from crossres.report.inputs import ReportInputs
 from crossres.report.render import environment
-from crossres.suites.spec import Suite
 
 LATEX_IN_CAPTIONS = ((r"\$(\w)\$", r"<i>\1</i>"), (r"\\,", "\u202f"), (r"\\%", "%"), (r"~", "\u00a0"))
 """What captions say in LaTeX, as patterns, and how HTML says it."""
 
 
-def write(suite: Suite, records: Sequence[Record], summary: pd.DataFrame, audit: Audit, directory: Path) -> list[Path]:
+def write(inputs: ReportInputs, directory: Path) -> list[Path]:
     """Write a suite's pages, `tables/NAME.html` among them, and `captions/NAME.html` of every figure and table.
 
     Args:
-        suite: The suite.
-        records: A record of every run, of one or more seeds.
-        summary: Their table, of `crossres.records.summary.summarise`.
-        audit: The verdicts on the claims, of `crossres.claims.audit.audit`.
+        inputs: The suite, its records, their summary and the audit.
         directory: Where they go.
 
     Returns:
@@ -47,13 +42,13 @@ def write(suite: Suite, records: Sequence[Record], summary: pd.DataFrame, audit:
     Raises:
         CrossresError: When a record is missing, or a caption has LaTeX that is not in `LATEX_IN_CAPTIONS`.
     """
-    facts = Facts(suite, records, summary)
-    contents = {"claims": claims_page(audit), "records": records_page(facts)}
+    suite, facts = inputs.suite, Facts(inputs.suite, inputs.records, inputs.summary)
+    contents = {"claims": claims_page(inputs.audit), "records": records_page(facts)}
     for kind in catalog.KINDS:
         for name in catalog.names(kind, suite):
             contents[f"captions/{name}"] = caption(kind, name, facts)
     for name in catalog.names("tables", suite):
-        table = tables.to_html(*tables.load(name, summary))
+        table = tables.to_html(*tables.load(name, inputs.summary))
         contents[f"tables/{name}"] = _page(name.replace("_", " "), contents[f"captions/{name}"], table)
     files = {directory / f"{name}.html": content for name, content in contents.items()}
     for file, content in files.items():

@@ -12,21 +12,20 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 
 from crossres.base import CrossresError
 from crossres.claims import evidence
 from crossres.claims.document import VERDICTS, Audit
 from crossres.files import TEMPLATES, suite_file, write_atomic
-from crossres.records.record import Record
 from crossres.report import catalog, rebuild
 from crossres.report.facts import Facts, Number, counted, listing, plain, portion, signed
+from crossres.report.inputs import ReportInputs
 from crossres.report.latex import Latex, escape, mono, sourced, stacked
 from crossres.report.tables import MISSING
 from crossres.suites.spec import Suite
@@ -81,22 +80,12 @@ def environment(templates: Path, finalize: Callable[[Any], str] = finalize) -> j
 
 
 def render_report(
-    suite: Suite,
-    records: Iterable[Record],
-    summary: pd.DataFrame,
-    audit: Audit,
-    figures_dir: Path,
-    tables_dir: Path,
-    build: BuildInfo,
-    templates: Path = TEMPLATES,
+    inputs: ReportInputs, figures_dir: Path, tables_dir: Path, build: BuildInfo, templates: Path = TEMPLATES
 ) -> str:
     """Return the LaTeX source of a suite's report.
 
     Args:
-        suite: The suite.
-        records: A record of every run, of one or more seeds.
-        summary: Their table, of `crossres.records.summary.summarise`.
-        audit: The verdicts on the claims, of `crossres.claims.audit.audit`.
+        inputs: The suite, its records, their summary and the audit.
         figures_dir: Folder with `NAME.pdf` of every figure the suite has the runs for.
         tables_dir: Folder with `NAME.tex` of every table.
         build: What the report is built from, besides.
@@ -108,11 +97,11 @@ def render_report(
     Raises:
         CrossresError: When a figure, a table, a record or a name in the template is missing.
     """
-    facts = Facts(suite, records, summary)
+    facts = Facts(inputs.suite, inputs.records, inputs.summary)
     env = environment(templates)
     _add_filters(env, facts)
-    context = _context(facts, build) | _audit_context(facts, audit)
-    floats = Floats(env, context, suite, figures_dir, tables_dir)
+    context = _context(facts, build) | _audit_context(facts, inputs.audit)
+    floats = Floats(env, context, inputs.suite, figures_dir, tables_dir)
     context |= {"figure_rows": floats.figure_rows, "tables": floats.tables}
     try:
         return env.get_template("report.tex.j2").render(context)

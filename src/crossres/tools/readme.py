@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
 from pathlib import Path
-
-import pandas as pd
 
 from crossres.base import CrossresError
 from crossres.claims.document import Audit
 from crossres.files import read_text, write_atomic
-from crossres.records.record import Record
 from crossres.report import catalog, figures, pages
 from crossres.report.facts import Facts
-from crossres.suites.spec import Suite
+from crossres.report.inputs import ReportInputs
 
 FIGURES = ("fig4_retention_bar", "fig7_matched_epochs")
 """The figures that it shows."""
 START, END = "<!-- results: written by `make readme` -->", "<!-- end of results -->"
 
 
-def write(readme: Path, suite: Suite, records: Sequence[Record], summary: pd.DataFrame, audit: Audit) -> list[Path]:
+def write(readme: Path, inputs: ReportInputs) -> list[Path]:
     """Draw the figures into `docs/figures/` beside the README, and write what is between its two marks.
 
     Args:
         readme: The README; what is outside the marks stays as it is.
-        suite: The suite.
-        records: A record of every run.
-        summary: Their table, of `crossres.records.summary.summarise`.
-        audit: The verdicts on the claims, of `crossres.claims.audit.audit`.
+        inputs: The suite, its records, their summary and the audit.
 
     Returns:
         The files.
@@ -43,8 +36,9 @@ def write(readme: Path, suite: Suite, records: Sequence[Record], summary: pd.Dat
         raise CrossresError(f"{readme}: the line '{END if start else START}' is missing; put it back")
     drawn = [readme.parent / "docs/figures" / f"{name}.svg" for name in FIGURES]
     for name, path in zip(FIGURES, drawn, strict=True):
-        figures.render(name, summary, records, path)
-    write_atomic(readme, before + "\n\n".join([START, *_shown(Facts(suite, records, summary), audit), END]) + after)
+        figures.render(name, inputs.summary, inputs.records, path)
+    shown = _shown(Facts(inputs.suite, inputs.records, inputs.summary), inputs.audit)
+    write_atomic(readme, before + "\n\n".join([START, *shown, END]) + after)
     return [readme, *drawn]
 
 

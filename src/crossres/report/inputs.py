@@ -1,0 +1,38 @@
+"""What a report is written from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from crossres.claims.document import Audit
+from crossres.files import read_json
+from crossres.records.record import Record, read_record
+from crossres.records.summary import read_summary
+from crossres.suites.spec import Suite, load_suite
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """A suite with everything that is known of its runs; the report, the pages and the README are functions of it."""
+
+    suite: Suite
+    records: Sequence[Record]
+    """One per run and seed."""
+    summary: pd.DataFrame
+    """The table of the records, from `crossres.records.summary.summarise`."""
+    audit: Audit
+    """The verdicts on the claims, from `crossres.claims.audit.audit`."""
+
+    @classmethod
+    def read(cls, suite_file: Path, summary: Path, records: Iterable[Path], claims: Path) -> ReportInputs:
+        """Read all four from the files that the workflow writes.
+
+        Raises:
+            CrossresError: When a file is missing or malformed.
+        """
+        audit = Audit.parse(read_json(claims), str(claims))
+        return cls(load_suite(suite_file), [read_record(path) for path in records], read_summary(summary), audit)
