@@ -14,15 +14,16 @@ import pytest
 from crossres.base import CrossresError
 from crossres.claims.audit import audit
 from crossres.claims.document import load_claims
-from crossres.claims.evidence import compared, wrong_rows
 from crossres.files import CLAIMS, shipped_record, suite_file
 from crossres.records.record import Calibrated, Cost, Epoch, Evaluation, Provenance, Record, read_record
 from crossres.records.summary import summarise
 from crossres.report import catalog, rebuild, render, tables
-from crossres.report.facts import SETTINGS, Facts, Number
+from crossres.report.evidence import compared, wrong_rows
+from crossres.report.facts import Facts, Number
 from crossres.report.inputs import ReportInputs
 from crossres.report.latex import Latex, escape, mono, sourced
 from crossres.report.render import BuildInfo, build_pdf, environment, render_report
+from crossres.suites.compare import SETTINGS
 from crossres.suites.methods import METHODS
 from crossres.suites.spec import (
     DATASETS,

@@ -29,8 +29,8 @@ from crossres.claims.document import (
     value_text,
 )
 from crossres.claims.measures import MINUTES, PROPORTIONS, AnyMeasure, Contrast, Ratio, Runs
-from crossres.records.record import Record
-from crossres.report.facts import Facts
+from crossres.records.record import Record, records_by_run
+from crossres.suites.compare import differences_beside
 from crossres.suites.spec import Spec, Suite
 
 LEVEL = 0.05
@@ -49,11 +49,10 @@ def audit(suite: Suite, records: Iterable[Record], summary: pd.DataFrame, claims
     Returns:
         One finding a claim, in the order of the claims.
     """
-    facts = Facts(suite, records, summary)
-    runs = Runs(facts.records, summary)
+    runs = Runs((record for found in records_by_run(suite, records).values() for record in found), summary)
     measured = [_measure(key, claim, runs) for key, claim in claims.claims.items()]
     _correct(measured)
-    findings = [_finding(entry, facts, runs, claims.of) for entry in measured]
+    findings = [_finding(entry, runs, claims.of) for entry in measured]
     return Audit(suite=suite.suite, source=claims.source, level=LEVEL, findings=findings)
 
 
@@ -86,7 +85,7 @@ def _measure(key: str, claim: Claim, runs: Runs) -> Measured:
 
 def _missing(measure: AnyMeasure, runs: Runs) -> str | None:
     """Say which run or seed a measure lacks, or nothing."""
-    absent = [run for run in measure.needs if not runs.has(run)]
+    absent = [run for run in measure.needs if run not in runs.specs]
     if absent:
         return f"the suite has no run {', '.join(absent)}"
     if isinstance(measure, Ratio) and measure.column == MINUTES and (partly := runs.with_stored_logits(measure.needs)):
@@ -128,8 +127,10 @@ def _over_blocks(measure: AnyMeasure, runs: Runs, seeds: list[int], bound: Bound
     if not isinstance(measure, Contrast) or not measure.minus:
         return {}
     compared = (*measure.plus, *measure.minus)
-    networks = {runs.spec(run).model.name for run in compared}
-    like = [run for run in runs.names if runs.spec(run).model.name in networks and set(seeds) <= set(runs.seeds([run]))]
+    networks = {runs.specs[run].model.name for run in compared}
+    like = [
+        run for run in runs.specs if runs.specs[run].model.name in networks and set(seeds) <= set(runs.seeds([run]))
+    ]
     table = {run: [measure.term(runs, run, seed) for seed in seeds] for run in like}
     pool = {run: values for run, values in table.items() if None not in values}
     weights = [measure.plus.count(run) - measure.minus.count(run) for run in pool]
@@ -194,10 +195,10 @@ def _correct(measured: list[Measured]) -> None:
 # Rules
 
 
-def _finding(entry: Measured, facts: Facts, runs: Runs, subject: Subject) -> Finding:
+def _finding(entry: Measured, runs: Runs, subject: Subject) -> Finding:
     key, claim, figures, controls = entry
     figures = [
-        figure.model_copy(update={"agrees": _agrees(claim, figure, measure, facts, runs, subject)})
+        figure.model_copy(update={"agrees": _agrees(claim, figure, measure, runs, subject)})
         for figure, (_, _, measure) in zip(figures, claim.figures(), strict=True)
     ]
     bounds = [control.holds_if for control in claim.explanation.controls] if claim.explanation else []
@@ -205,9 +206,9 @@ def _finding(entry: Measured, facts: Facts, runs: Runs, subject: Subject) -> Fin
         control.model_copy(update={"holds": _holds(control.estimate, bound)}) if control.estimate else control
         for control, bound in zip(controls, bounds, strict=True)
     ]
-    others = _also_differs(claim, facts) if not any(figure.missing for figure in figures) else []
+    others = _also_differs(claim, runs) if not any(figure.missing for figure in figures) else []
     entry = Measured(key, claim, figures, controls)
-    verdict, reason = _judge(entry, others, facts.published, _comparable(claim, facts, runs, subject))
+    verdict, reason = _judge(entry, others, runs.published, _comparable(claim, runs, subject))
     return Finding(
         **{"id": key, "statement": claim.statement, "where": claim.where, "unit": claim.unit, "verdict": verdict},
         **{"reason": reason, "because": claim.explanation.because if claim.explanation else None},
@@ -241,30 +242,26 @@ def _judge(entry: Measured, others: list[str], published: bool, comparable: bool
     return "reproduced", _why_reproduced(claim, controls, published)
 
 
-def _agrees(
-    claim: Claim, figure: Figure, measure: AnyMeasure, facts: Facts, runs: Runs, subject: Subject
-) -> bool | None:
+def _agrees(claim: Claim, figure: Figure, measure: AnyMeasure, runs: Runs, subject: Subject) -> bool | None:
     """Compare a figure with the printed one, at the printed precision where no chance is in it."""
-    if figure.reported is None or figure.estimate is None or not _is_of(measure, facts, runs, subject):
+    if figure.reported is None or figure.estimate is None or not _is_of(measure, runs, subject):
         return None
-    if facts.published or measure.without_chance:
+    if runs.published or measure.without_chance:
         digits = len(figure.reported.partition(".")[2])
         return f"{figure.estimate.value:.{digits}f}" == figure.reported
     return abs(figure.estimate.value - float(figure.reported)) <= claim.tolerance
 
 
-def _comparable(claim: Claim, facts: Facts, runs: Runs, subject: Subject) -> bool:
+def _comparable(claim: Claim, runs: Runs, subject: Subject) -> bool:
     figures = claim.figures()
-    return not any(_missing(m, runs) for _, _, m in figures) and all(
-        _is_of(m, facts, runs, subject) for _, _, m in figures
-    )
+    return not any(_missing(m, runs) for _, _, m in figures) and all(_is_of(m, runs, subject) for _, _, m in figures)
 
 
-def _is_of(measure: AnyMeasure, facts: Facts, runs: Runs, subject: Subject) -> bool:
+def _is_of(measure: AnyMeasure, runs: Runs, subject: Subject) -> bool:
     """Tell whether a measure is of the networks and images that the claims are about, uncut."""
-    if facts.published:
+    if runs.published:
         return True
-    specs = [runs.spec(run) for run in measure.needs]
+    specs = [runs.specs[run] for run in measure.needs]
     return all(_is_the_subject(spec, subject, trained=not measure.without_chance) for spec in specs)
 
 
@@ -303,7 +300,7 @@ def _on_its_side(control: Controlled) -> bool:
     return estimate.value > float(at) if side == "above" else estimate.value < float(at)
 
 
-def _also_differs(claim: Claim, facts: Facts) -> list[str]:
+def _also_differs(claim: Claim, runs: Runs) -> list[str]:
     """Name the settings beside the named factor in which the two compared runs, or their teachers, differ."""
     measure = claim.measure
     if claim.explanation is None or not isinstance(measure, Contrast):
@@ -311,10 +308,11 @@ def _also_differs(claim: Claim, facts: Facts) -> list[str]:
     if (len(measure.plus), len(measure.minus)) != (1, 1):
         return []
     one, other = measure.minus[0], measure.plus[0]
-    found = facts.other_settings(one, other, claim.explanation.factor)
-    mine, theirs = facts.spec(one).teacher, facts.spec(other).teacher
+    factor, specs = claim.explanation.factor, runs.specs
+    found = differences_beside(factor, one, other, specs)
+    mine, theirs = specs[one].teacher, specs[other].teacher
     if mine and theirs and mine != theirs:
-        found += [f"the teacher's {name}" for name in facts.other_settings(mine, theirs, claim.explanation.factor)]
+        found += [f"the teacher's {name}" for name in differences_beside(factor, mine, theirs, specs)]
     return found
 
 

@@ -34,26 +34,19 @@ class Runs:
 
     def __init__(self, records: Iterable[Record], summary: pd.DataFrame) -> None:
         self.records = {(record.name, record.spec.seed): record for record in records}
+        self.specs: dict[str, Spec] = {}
+        """Of each run, that of its first seed."""
+        for record in self.records.values():
+            self.specs.setdefault(record.name, record.spec)
+        self.published = all(record.is_published for record in self.records.values())
         table = summary.assign(parameters_millions=summary["parameters"] / 1e6)
         self.cells: dict[Any, dict[Any, Any]] = table.set_index(["run", "seed"]).to_dict("index")
         self.columns = set(table.columns) - {*TEXT_COLUMNS, "seed"}
-
-    @property
-    def names(self) -> list[str]:
-        """All runs, each once."""
-        return list(dict.fromkeys(name for name, _ in self.records))
 
     def seeds(self, runs: Iterable[str]) -> list[int]:
         """Return the seeds that all of these runs have."""
         of_each = [{seed for name, seed in self.records if name == run} for run in runs]
         return sorted(set.intersection(*of_each)) if of_each else []
-
-    def has(self, run: str) -> bool:
-        return any(name == run for name, _ in self.records)
-
-    def spec(self, run: str) -> Spec:
-        """Return a run's spec, of its first seed."""
-        return self.records[run, self.seeds([run])[0]].spec
 
     def cell(self, run: str, seed: int, column: str) -> float | None:
         """Return a number of the summary, or None where the run has none.
@@ -72,7 +65,7 @@ class Runs:
         return [name for name in names if name in read]
 
     def test_images(self, run: str) -> int:
-        dataset = self.spec(run).dataset
+        dataset = self.specs[run].dataset
         return dataset.test_images or DATASETS[dataset.name].test_images
 
     def correct(self, run: str, seeds: Sequence[int]) -> NDArray[np.bool_] | None:

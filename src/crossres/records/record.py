@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from crossres.base import Count, CrossresError, Positive, Probability, Strict
 from crossres.files import read_json, write_json
-from crossres.suites.spec import Spec
+from crossres.suites.spec import Spec, Suite
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -204,6 +204,11 @@ class Record(Strict):
     def name(self) -> str:
         return self.spec.run
 
+    @property
+    def is_published(self) -> bool:
+        """Whether the figures come from elsewhere."""
+        return self.provenance.source is not None
+
     @model_validator(mode="after")
     def _epochs_are_of_the_history(self) -> Record:
         epochs = [entry.epoch for entry in self.history]
@@ -220,6 +225,22 @@ class Record(Strict):
             return None
         bits = f"{int(self.correct, 16):0{4 * len(self.correct)}b}"
         return [bit == "1" for bit in bits[: len(self.predictions)]]
+
+
+def records_by_run(suite: Suite, records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Return the records of each run, in the suite's order.
+
+    Raises:
+        CrossresError: When a record is of no run of the suite, or a run has none.
+    """
+    by_run: dict[str, list[Record]] = {name: [] for name in suite.runs}
+    for record in records:
+        if record.name not in by_run:
+            raise CrossresError(f"a record of run '{record.name}', which suite {suite.suite} does not have")
+        by_run[record.name].append(record)
+    if missing := [name for name, found in by_run.items() if not found]:
+        raise CrossresError(f"suite {suite.suite}: no record of {', '.join(missing)}; the report needs every run")
+    return by_run
 
 
 def pack_bits(bits: Iterable[bool]) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from crossres.base import CrossresError
 from crossres.files import RESTORE
 from crossres.records.record import Record
+from crossres.suites.names import method_name, model_name, recipe_name, resolution_name
 from crossres.suites.spec import Spec
 
 Role = Literal["teacher", "student", "alone"]
@@ -27,38 +28,6 @@ NUMBER_COLUMNS = (
     *("teacher_accuracy_pct", "gap_pct", "retention_pct", "compression", "truncated"),
 )
 """The other columns that a summary has to have."""
-
-
-def method_name(spec: Spec) -> str:
-    """Name a run's method as tables and legends do: `DKD (β = 8)`."""
-    title, variant = spec.objective.title, spec.objective.variant
-    return f"{title} ({variant})" if variant else title
-
-
-def resolution_name(spec: Spec) -> str:
-    """Name a run's resolutions: `32` px, or `64→32` where the teacher sees more pixels than the student."""
-    own = f"{spec.view.resolution_px}"
-    if spec.teacher_view is None or spec.teacher_view.resolution_px == spec.view.resolution_px:
-        return own
-    return f"{spec.teacher_view.resolution_px}→{own}"
-
-
-def model_name(spec: Spec) -> str:
-    """Name a model as the literature does: `EfficientNetV2-L`."""
-    base = spec.model.name.split("/")[-1]
-    return {
-        "efficientnet_v2_l": "EfficientNetV2-L",
-        "efficientnet_v2_s": "EfficientNetV2-S",
-        "tiny_teacher": "Tiny teacher",
-        "tiny_student": "Tiny student",
-    }.get(base, base)
-
-
-def recipe_name(spec: Spec) -> str:
-    """Name the augmentation as the thesis does: `basic`, or `strong` with AutoAugment and RandomErasing."""
-    augmentation = spec.augmentation
-    strong = (augmentation.auto_augment != "none", augmentation.erase_prob > 0)
-    return {(False, False): "basic", (True, True): "strong"}.get(strong, "custom")
 
 
 def summarise(records: Iterable[Record]) -> pd.DataFrame:

@@ -5,17 +5,18 @@ Everything here is plain text and numbers; `crossres.report.render` sets it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from crossres.base import CrossresError
 from crossres.claims.statistics import half_width
-from crossres.records.record import Epoch, Provenance, Record
-from crossres.records.summary import Role, model_name, recipe_name
+from crossres.records.record import Epoch, Provenance, Record, records_by_run
+from crossres.records.summary import Role
 from crossres.report.tables import per_run
-from crossres.suites.methods import METHODS
+from crossres.suites.compare import SETTINGS, differences, plain, setting_text
+from crossres.suites.names import model_name, recipe_name, run_name
 from crossres.suites.spec import DATASETS, Spec, Suite, View
 
 ROLE_WORDS = {"teacher": "teachers", "student": "students", "alone": "networks that learn from the labels alone"}
@@ -54,17 +55,6 @@ def digits_of(column: str) -> int:
     return 1 if column.endswith(("_millions", "minutes")) else 0
 
 
-def plain(value: object) -> str:
-    """Print a setting: no trailing zeros, words for flags."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, tuple):
-        return " to ".join(plain(part) for part in value)
-    return str(value).replace("_", " ")
-
-
 def listing(items: Iterable[object]) -> str:
     """Join items as a sentence does: `a, b and c`."""
     *most, last = map(str, items)
@@ -88,77 +78,6 @@ def signed(number: Number, spread: Number | None = None) -> str:
     text = f"{float(number):+.{number.digits}f}".replace("-", "−")
     return text if spread is None else f"{text} ± {spread}"
 
-
-class Setting(NamedTuple):
-    """One line of the tables of settings."""
-
-    group: str
-    name: str
-    path: str
-    """Where a spec has it, dotted."""
-    only_if: str = ""
-    """Setting, dotted, without which this one has no use."""
-
-    def of(self, spec: Spec) -> object:
-        """Return the setting of a spec, or None where the spec has no use for it."""
-        return None if self.only_if and not _at(spec, self.only_if) else _at(spec, self.path)
-
-    @property
-    def in_sentence(self) -> str:
-        """The name within a sentence: a capital stays only where it is part of a proper name, as in `CE weight`."""
-        proper = any(char.isupper() for char in self.name.split()[0][1:])
-        return self.name if proper else self.name[:1].lower() + self.name[1:]
-
-
-def _at(spec: Spec, path: str) -> object:
-    value: object = spec
-    for name in path.split("."):
-        value = getattr(value, name, None)
-    return value
-
-
-def _objective_settings() -> list[Setting]:
-    """Return the hyperparameters of all methods, named by their titles."""
-    fields = {name: field for method in METHODS for name, field in method.model_fields.items() if name != "method"}
-    return [
-        Setting("objective", field.title or plain(name).capitalize(), f"objective.{name}")
-        for name, field in fields.items()
-    ]
-
-
-SETTINGS = (
-    Setting("network", "Network", "model.name"),
-    Setting("network", "ImageNet weights", "model.pretrained"),
-    Setting("network", "First stride", "model.stem_stride"),
-    Setting("network", "Own image side (px)", "view.resolution_px"),
-    Setting("network", "Own images", "view.kind"),
-    Setting("teacher", "Teacher", "teacher"),
-    Setting("teacher", "Teacher's image side (px)", "teacher_view.resolution_px"),
-    Setting("teacher", "Teacher's images", "teacher_view.kind"),
-    Setting("augmentation", "Crop padding (px)", "augmentation.crop_padding_px"),
-    Setting("augmentation", "Flip probability", "augmentation.flip_prob"),
-    Setting("augmentation", "AutoAugment", "augmentation.auto_augment"),
-    Setting("augmentation", "Erasing probability", "augmentation.erase_prob"),
-    Setting("augmentation", "Erased share of area", "augmentation.erase_scale", "augmentation.erase_prob"),
-    Setting("augmentation", "Erased aspect ratio", "augmentation.erase_ratio", "augmentation.erase_prob"),
-    Setting("augmentation", "Share of batches mixed", "augmentation.mix_prob"),
-    Setting("augmentation", "CutMix share of mixed", "augmentation.cutmix_share", "augmentation.mix_prob"),
-    Setting("augmentation", "Mixup α", "augmentation.mixup_alpha", "augmentation.mix_prob"),
-    Setting("augmentation", "CutMix α", "augmentation.cutmix_alpha", "augmentation.mix_prob"),
-    Setting("objective", "Method", "objective.title"),
-    *_objective_settings(),
-    Setting("schedule", "Epochs planned", "optimisation.epochs"),
-    Setting("schedule", "Batch size", "optimisation.batch_size"),
-    Setting("schedule", "Peak learning rate", "optimisation.learning_rate"),
-    Setting("schedule", "Weight decay", "optimisation.weight_decay"),
-    Setting("schedule", "Decay matrices only", "optimisation.decay_matrices_only"),
-    Setting("schedule", "Warm-up (epochs)", "optimisation.warmup_epochs"),
-    Setting("schedule", "Patience (epochs)", "optimisation.patience_epochs"),
-    Setting("schedule", "Gradient norm limit", "optimisation.grad_clip_norm"),
-    Setting("schedule", "Autocast on CUDA", "optimisation.precision"),
-    Setting("schedule", "Selection", "optimisation.select"),
-    Setting("schedule", "Non-finite steps", "optimisation.nonfinite"),
-)
 
 PROVENANCE: dict[str, Callable[[Provenance], str | None]] = {
     "Device": lambda made: made.device,
@@ -253,18 +172,11 @@ class Facts:
     """Everything that the template and the captions may say about a suite; they find each member by its name."""
 
     def __init__(self, suite: Suite, records: Iterable[Record], summary: pd.DataFrame) -> None:
-        by_run: dict[str, list[Record]] = {name: [] for name in suite.runs}
-        for record in records:
-            if record.name not in by_run:
-                raise CrossresError(f"a record of run '{record.name}', which suite {suite.suite} does not have")
-            by_run[record.name].append(record)
-        missing = [name for name, found in by_run.items() if not found]
-        if missing:
-            raise CrossresError(f"suite {suite.suite}: no record of {', '.join(missing)}; the report needs every run")
         self.suite = suite
-        self.by_run = by_run
-        self.records = [record for found in by_run.values() for record in found]
-        self.table = per_run(summary).set_index("run", drop=False).loc[list(by_run)]
+        self.by_run = records_by_run(suite, records)
+        self.records = [record for found in self.by_run.values() for record in found]
+        self.specs = {run: found[0].spec for run, found in self.by_run.items()}
+        self.table = per_run(summary).set_index("run", drop=False).loc[list(self.by_run)]
 
     # Runs and their names
 
@@ -294,11 +206,8 @@ class Facts:
         return [run for run in self.by_run if self.spec(run).objective.method == method]
 
     def label(self, run: str) -> str:
-        """Name a run as the prose does: `v2`, `teacher 32 px`, or its own name where the thesis has no such run."""
-        spec = self.spec(run)
-        if spec.thesis_id and not spec.teacher:
-            return f"teacher {spec.view.resolution_px}\u00a0px"
-        return spec.thesis_id or run
+        """Name a run as the prose does."""
+        return run_name(self.spec(run))
 
     def named(self, runs: Sequence[str]) -> str:
         """Name some runs in a sentence: `v1 and v2`, or `all runs`."""
@@ -322,7 +231,7 @@ class Facts:
     @property
     def published(self) -> bool:
         """Whether all figures come from elsewhere."""
-        return all(record.provenance.source for record in self.records)
+        return all(record.is_published for record in self.records)
 
     @property
     def repeats_thesis(self) -> bool:
@@ -473,47 +382,16 @@ class Facts:
 
     def settings(self) -> Split:
         """Split the settings of all runs."""
-        specs = [self.spec(run) for run in self.by_run]
-        return split({setting.name: [self._setting(setting, spec) for spec in specs] for setting in SETTINGS})
-
-    def _setting(self, setting: Setting, spec: Spec) -> str | None:
-        value = setting.of(spec)
-        if setting.path == "model.name":
-            return model_name(spec)
-        if setting.path == "teacher" and spec.teacher:
-            return self.label(spec.teacher).removeprefix("teacher ")
-        if value is None:
-            return "off" if setting.group == "schedule" else None
-        return plain(value)
+        return split(
+            {setting.name: [setting_text(setting, run, self.specs) for run in self.specs] for setting in SETTINGS}
+        )
 
     def differences(self, first: str, second: str) -> dict[str, list[str]]:
-        """Return the settings in which two runs differ, by group: `epochs planned (200 / 300)`.
-
-        A setting that only one of them has a use for follows from another, such as the method, and is left out.
-        """
+        """Return the settings in which two runs differ, by group: `epochs planned (200 / 300)`."""
         found: dict[str, list[str]] = {}
-        for setting, one, other in self._differing(first, second):
-            found.setdefault(setting.group, []).append(f"{setting.in_sentence} ({one} / {other})")
+        for difference in differences(first, second, self.specs):
+            found.setdefault(difference.setting.group, []).append(str(difference))
         return found
-
-    def other_settings(self, first: str, second: str, factor: Sequence[str]) -> list[str]:
-        """Return the settings in which two runs differ, but for those of a factor, given as beginnings of paths.
-
-        That they have different teachers is left out: their teachers can be compared themselves.
-        """
-        return [
-            f"{setting.in_sentence} ({one} / {other})"
-            for setting, one, other in self._differing(first, second)
-            if setting.path != "teacher" and not setting.path.startswith(tuple(factor))
-        ]
-
-    def _differing(self, first: str, second: str) -> Iterator[tuple[Setting, str, str]]:
-        for setting in SETTINGS:
-            one, other = (self._setting(setting, self.spec(run)) for run in (first, second))
-            if setting.path == "teacher":
-                one, other = one or "none", other or "none"
-            if one is not None and other is not None and one != other:
-                yield setting, one, other
 
     def differ_in(self, first: str, second: str, except_for: str = "") -> list[str]:
         """Return the same as one list, without the settings whose names start so."""

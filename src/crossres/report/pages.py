@@ -18,12 +18,13 @@ from tabulate import tabulate
 from crossres import files
 from crossres.base import CrossresError
 from crossres.claims.document import VERDICTS, Audit
-from crossres.claims.evidence import ClaimRow, claim_rows
 from crossres.files import write_atomic
 from crossres.report import catalog, tables
-from crossres.report.facts import Facts, plain
+from crossres.report.evidence import ClaimRow, claim_rows
+from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
 from crossres.report.render import environment
+from crossres.suites.compare import plain
 
 LATEX_IN_CAPTIONS = ((r"\$(\w)\$", r"<i>\1</i>"), (r"\\,", "\u202f"), (r"\\%", "%"), (r"~", "\u00a0"))
 """What captions say in LaTeX, as patterns, and how HTML says it."""

@@ -20,14 +20,14 @@ from typing import Any
 import jinja2
 
 from crossres.base import CrossresError
-from crossres.claims import evidence
 from crossres.claims.document import VERDICTS, Audit
 from crossres.files import TEMPLATES, suite_file, write_atomic
-from crossres.report import catalog, rebuild
-from crossres.report.facts import Facts, Number, counted, listing, plain, portion, signed
+from crossres.report import catalog, evidence, rebuild
+from crossres.report.facts import Facts, Number, counted, listing, portion, signed
 from crossres.report.inputs import ReportInputs
 from crossres.report.latex import Latex, escape, mono, sourced, stacked
 from crossres.report.tables import MISSING
+from crossres.suites.compare import plain
 from crossres.suites.spec import Suite
 
 SOURCE_DATE_EPOCH = "1735689600"

@@ -19,7 +19,7 @@ import pandas as pd
 from crossres.base import CrossresError
 from crossres.files import write_atomic
 from crossres.records.record import Record
-from crossres.records.summary import recipe_name, resolution_name
+from crossres.suites.names import recipe_name, resolution_name
 from crossres.suites.spec import Spec
 
 if TYPE_CHECKING:

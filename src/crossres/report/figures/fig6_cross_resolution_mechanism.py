@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from crossres.records.record import Record
-from crossres.records.summary import model_name
 from crossres.report import figures
+from crossres.suites.names import model_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

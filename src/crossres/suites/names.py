@@ -1,0 +1,44 @@
+"""Words for a run in text: what it, its method, its network and its recipe are called."""
+
+from __future__ import annotations
+
+from crossres.suites.spec import Spec
+
+
+def run_name(spec: Spec) -> str:
+    """Name a run as the prose does: `v2`, `teacher 32 px`, or its key where the thesis has no such run."""
+    if spec.thesis_id and not spec.teacher:
+        return f"teacher {spec.view.resolution_px}\u00a0px"
+    return spec.thesis_id or spec.run
+
+
+def method_name(spec: Spec) -> str:
+    """Name a run's method as tables and legends do: `DKD (β = 8)`."""
+    title, variant = spec.objective.title, spec.objective.variant
+    return f"{title} ({variant})" if variant else title
+
+
+def resolution_name(spec: Spec) -> str:
+    """Name a run's resolutions: `32` px, or `64→32` where the teacher sees more pixels than the student."""
+    own = f"{spec.view.resolution_px}"
+    if spec.teacher_view is None or spec.teacher_view.resolution_px == spec.view.resolution_px:
+        return own
+    return f"{spec.teacher_view.resolution_px}→{own}"
+
+
+def model_name(spec: Spec) -> str:
+    """Name a model as the literature does: `EfficientNetV2-L`."""
+    base = spec.model.name.split("/")[-1]
+    return {
+        "efficientnet_v2_l": "EfficientNetV2-L",
+        "efficientnet_v2_s": "EfficientNetV2-S",
+        "tiny_teacher": "Tiny teacher",
+        "tiny_student": "Tiny student",
+    }.get(base, base)
+
+
+def recipe_name(spec: Spec) -> str:
+    """Name the augmentation as the thesis does: `basic`, or `strong` with AutoAugment and RandomErasing."""
+    augmentation = spec.augmentation
+    strong = (augmentation.auto_augment != "none", augmentation.erase_prob > 0)
+    return {(False, False): "basic", (True, True): "strong"}.get(strong, "custom")
