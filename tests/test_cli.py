@@ -19,13 +19,11 @@ from crossres.suites.spec import load_suite
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["--help"])
-    assert stopped.value.code == 0
+    assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    verbs = "import-thesis data weights spec train evaluate show-batch schema summary table figure tex pdf pages readme"
+    verbs = "import-thesis data weights spec train evaluate show-batch summary table figure tex pdf pages readme"
     for verb in verbs.split():
-        assert f"    {verb}" in shown
+        assert f" {verb} " in shown
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -82,9 +80,11 @@ PDF = ["--bibliography", "b", "--output", "x"]
         (["import-thesis", "--source", "{tmp}/binary"], "{tmp}/binary: not a whole tar archive"),
         (["import-thesis", "--source", "{tmp}/cut.tar.gz"], "{tmp}/cut.tar.gz: not a whole tar archive"),
         (["data", "shapes", "--root", "{file}/data"], "{file}/data/shapes/cifar-100-python: Not a directory"),
-        (["document", "--output-dir", "{file}"], "{file}/README.md: could not be written (File exists)"),
-        (["schema", "--output", "{file}/x"], "{file}/x: could not be written (File exists)"),
-        (["schema", "--output", "/proc/nope/x"], "/proc/nope/x: could not be written (No such file or directory)"),
+        (["docs", "--output-dir", "{file}"], "{file}/README.md: could not be written (File exists)"),
+        (
+            ["docs", "--output-dir", "/proc/nope"],
+            "/proc/nope/README.md: could not be written (No such file or directory)",
+        ),
         (["plan", "--suite", "demo", "--device", "cpu", "--output", "{file}/x"], "{file}/x: could not be written"),
     ],
 )
@@ -174,44 +174,44 @@ def test_a_teacher_s_own_spec_has_no_logits(tmp_path: Path, capsys: pytest.Captu
 
 
 LOGITS = ["logits", "--spec", "s", "--teacher", "t", "--output", "o", "--epochs"]
-EXPECTS_A_COUNT = "is not a whole number from 1"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "--spec", "s", "--threads", "0"], f"--threads: '0' {EXPECTS_A_COUNT}"),
-        (["export", "demo", "--threads", "-1"], f"--threads: '-1' {EXPECTS_A_COUNT}"),
-        (["evaluate", "--spec", "s", "--output", "o", "--threads", "two"], f"--threads: 'two' {EXPECTS_A_COUNT}"),
-        ([*LOGITS, "0"], f"--epochs: '0' {EXPECTS_A_COUNT}"),
-        (["show-batch", "--spec", "s", "--epoch", "0"], f"--epoch: '0' {EXPECTS_A_COUNT}"),
-        (["show-batch", "--spec", "s", "--images", "-4"], f"--images: '-4' {EXPECTS_A_COUNT}"),
-        (["watch", "demo", "--every", "-3"], "--every: '-3' is not a number of seconds above 0"),
-        (["watch", "demo", "--every", "nan"], "--every: 'nan' is not a number of seconds above 0"),
-        (["train", "--spec", "s", "--device", "gpu"], "--device: no device 'gpu'"),
+        (["train", "--spec", "s", "--threads", "0"], 'Invalid value "0" for --threads. Must be >= 1.'),
+        (["export", "demo", "--threads", "-1"], 'Invalid value "-1" for --threads. Must be >= 1.'),
+        (["export", "demo", "--seed", "1.5"], "Invalid value for --seed: '1.5' is not a whole number"),
+        ([*LOGITS, "two"], "Invalid value for --epochs: 'two' is not a whole number"),
+        (["watch", "demo", "--every", "0"], 'Invalid value "0.0" for --every. Must be > 0.'),
+        (["watch", "demo", "--every", "nan"], 'Invalid value "nan" for --every.'),
+        (["plan", "--device", "gpu"], 'Invalid value "gpu" for --device. Choose from: "auto", "cuda", "cpu".'),
+        (["data", "cifar"], 'Invalid value "cifar" for DATASET. Choose from: "cifar100"'),
+        (["train"], 'Command "train" parameter --spec requires an argument.'),
+        (["trian"], 'Unknown command "trian". Did you mean "train"?'),
+        (["train", "--spec", "s", "--devcie", "cpu"], "Unknown option: --devcie. Did you mean --device?"),
+        (["status", "demo", "paper"], "Unused Tokens: ['paper']."),
     ],
 )
 def test_a_value_that_no_verb_can_take_is_told_at_once(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(words)
-    assert stopped.value.code == 2
-    assert f"error: argument {message}" in capsys.readouterr().err
+    assert main(words) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"crossres: {message}") and shown.count("\n") == 1
 
 
 def test_a_device_out_of_the_environment_is_checked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CROSSRES_DEVICE", "gpu")
-    with pytest.raises(SystemExit):
-        main(["plan", "--suite", "demo"])
-    assert "no device 'gpu', here or in CROSSRES_DEVICE" in capsys.readouterr().err
+    assert main(["plan", "--suite", "demo"]) == 2
+    assert "CROSSRES_DEVICE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "words",
-    [["plan", "--suite", "demo"], ["status"], ["watch"], ["claims"], ["document"], ["export", "demo"], ["readme"]],
+    [["plan", "--suite", "demo"], ["status"], ["watch"], ["claims"], ["docs"], ["export", "demo"], ["readme"]],
     ids=lambda words: words[0],
 )
 def test_what_reads_the_project_says_where_it_is_run(
@@ -219,16 +219,15 @@ def test_what_reads_the_project_says_where_it_is_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(words) == 1
-    told = f"{words[0]}: run this from the repository's root; {tmp_path} has no workflow/suites"
+    told = f"run this from the repository's root; {tmp_path} has no workflow/suites"
     assert capsys.readouterr().err == f"crossres: {told}\n"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_reads_only_files_runs_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["schema", "--output", "record.schema.json"]) == 0
-    assert main(["document", "--output-dir", "there"]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"record.schema.json", "there"}
+    assert main(["docs", "--output-dir", "there"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
 def test_a_reader_that_has_had_enough_ends_it_quietly() -> None:
@@ -239,15 +238,25 @@ def test_a_reader_that_has_had_enough_ends_it_quietly() -> None:
         assert (verb.stderr.read(), verb.wait()) == (b"", 128 + signal.SIGPIPE)
 
 
-@pytest.mark.parametrize(("verb", "goes_on"), [("_plan", False), ("_train", True), ("_logits", True)])
+@pytest.mark.parametrize(
+    ("words", "function", "goes_on"),
+    [
+        (["plan"], "tools.plan.make_plan", False),
+        (["train", "--spec", "s"], "records.record.read_spec", True),
+        ([*LOGITS, "1"], "records.record.read_spec", True),
+    ],
+)
 def test_only_what_can_go_on_says_so(
-    verb: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    function: str,
+    goes_on: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def interrupted(_: object) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"crossres.__main__.{verb}", interrupted)
-    words = {"_plan": ["plan"], "_train": ["train", "--spec", "s"], "_logits": [*LOGITS, "1"]}[verb]
+    monkeypatch.setattr(f"crossres.{function}", interrupted)
     assert main(words) == 130
     shown = capsys.readouterr().err
     assert shown.startswith("crossres: interrupted")

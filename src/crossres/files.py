@@ -80,6 +80,16 @@ def data_manifest(root: Path, dataset: str) -> Path:
     return data_dir(root, dataset) / "manifest.json"
 
 
+def check_root() -> None:
+    """Check that the working directory is the repository's root.
+
+    Raises:
+        CrossresError: When it is another folder.
+    """
+    if not SUITES.is_dir():
+        raise CrossresError(f"run this from the repository's root; {Path.cwd()} has no {SUITES}")
+
+
 RESTORE = "delete it and run its rule again"
 """What mends a file that a rule makes."""
 

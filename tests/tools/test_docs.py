@@ -20,7 +20,7 @@ SUITES = sorted(files.SUITES.glob("*.yaml"))
 
 def test_reference_and_schemas_are_current(tmp_path: Path) -> None:
     for path in document.write(tmp_path):
-        assert path.read_text() == (CONFIG / path.name).read_text(), "run: crossres document"
+        assert path.read_text() == (CONFIG / path.name).read_text(), "run: crossres docs"
 
 
 @pytest.mark.parametrize("path", sorted(files.BENCHMARKS.glob("*.json")), ids=lambda path: path.stem)

@@ -19,7 +19,6 @@ from crossres.records import provenance
 from crossres.records.record import Checkpoint, Record, read_record, write_record
 from crossres.suites.config import Config, file_config
 from crossres.suites.spec import Budget, Suite, load_suite
-from crossres.targets import check_targets
 from crossres.tools.ship import ship
 from crossres.tools.status import RunStatus, show, states
 from crossres.workflow import check_given
@@ -289,33 +288,3 @@ def test_the_status_is_that_of_the_configuration(tmp_path: Path) -> None:
     assert file_config(path).suite == "demo"
     assert file_config(path, "paper").suite == "paper"
     assert file_config(path, "paper").budget is not None
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["results/demo/kd_23/seed1/record.json"], "no run 'kd_23'; did you mean 'kd_32'"),
-        (["results/demo/kd_32/seed3/record.json"], "no 'seed3' of kd_32; known: seed1, seed2"),
-        (["results/demo/figures/fig3_accuracy.pdf"], "no figure 'fig3_accuracy'; did you mean 'fig3_accuracy_all'"),
-        (["results/published/report.pdf"], "not of suite demo; add --config suite=published"),
-        (["--", "results/dmo/report.pdf"], "results of this suite and budget are under results/demo/"),
-        (["--", "figurs"], "no rule 'figurs'; did you mean 'figures'"),
-    ],
-)
-def test_a_mistyped_target_is_answered_with_the_nearest(words: list[str], message: str, demo: Suite) -> None:
-    with pytest.raises(CrossresError, match=message):
-        check_targets(words, demo, files.suite_dir("demo"), ["figures", "tables", "paper"])
-
-
-def test_right_targets_and_options_pass(demo: Suite) -> None:
-    right = [
-        "--config",
-        "suite=demo",
-        "--report",
-        "results/demo/report.html",
-        "--",
-        "figures",
-        "results/demo/summary.csv",
-    ]
-    right += [f"results/demo/{name}" for name in ("kd_32/seed2/weights.safetensors", "tables/all_experiments.md")]
-    check_targets(right, demo, files.suite_dir("demo"), ["figures"])

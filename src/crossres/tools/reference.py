@@ -18,7 +18,7 @@ Schema = dict[str, Any]
 INTRODUCTION = """\
 # Every key
 
-Made from the types by `crossres document`; edit `src/crossres/config.py` and `src/crossres/spec.py` instead.
+Made from the types by `crossres docs`; edit `src/crossres/config.py` and `src/crossres/spec.py` instead.
 
 `config.yaml` says how to run; `--configfile mine.yaml` wins over its keys, and `--config key=value` over both. A suite
 says what to run. `config.schema.json` and `suite.schema.json` let an editor complete and check them: the first line of

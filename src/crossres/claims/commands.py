@@ -1,0 +1,77 @@
+"""Verbs of the claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from crossres import files
+from crossres.base import CrossresError
+from crossres.options import Output, Records, SuiteFile, Summary
+
+
+def audit(
+    *,
+    suite: SuiteFile,
+    summary: Summary,
+    records: Records,
+    output: Output,
+    claims: Path = files.CLAIMS,
+) -> None:
+    """Judge the claims of the thesis by the records of a suite.
+
+    Args:
+        claims: YAML file of the claims.
+    """
+    from crossres.claims import audit as auditing
+    from crossres.claims.document import load_claims
+    from crossres.records.record import read_record
+    from crossres.records.summary import read_summary
+    from crossres.suites.spec import load_suite
+
+    files.check_root()
+    document = load_claims(claims)
+    audited = load_suite(suite)
+    suites = [audited, *(load_suite(path) for path in sorted(files.SUITES.glob("*.yaml")))]
+    document.check_runs(run for one in suites for run in one.runs)
+    found = auditing.audit(audited, [read_record(path) for path in records], read_summary(summary), document)
+    files.write_json(output, found.model_dump(mode="json"))
+
+
+def claims(
+    *,
+    suite: str = "paper",
+    file: Path | None = None,
+    reasons: bool = False,
+    require: Annotated[list[str] | None, Parameter(show_default=False)] = None,
+    recorded: bool = False,
+) -> None:
+    """Print the verdicts of an audit, and check them against required ones.
+
+    Args:
+        suite: Name or file of the suite whose audit to read.
+        file: Another claims.json than that suite's.
+        reasons: Also print the reason for each verdict.
+        require: Fail unless a claim has a verdict, as in ID=VERDICT; can be given several times.
+        recorded: Fail unless every verdict is the one on record in paper/claims.yaml.
+    """
+    from crossres.claims.document import Audit, as_text, compare, load_claims, required
+    from crossres.suites.config import Config, chosen_suite
+
+    if file is None:
+        files.check_root()
+    wanted = required(require or [])
+    path = file or files.audit_file(files.suite_dir(chosen_suite(Config(suite=suite)).suite))
+    if not file and not path.exists():
+        fix = f"snakemake --cores 1 --config suite={suite} -- claims"
+        raise CrossresError(f"{path}: no such file; to make it: {fix}")
+    found = Audit.parse(files.read_json(path), str(path))
+    print(as_text(found, wide=reasons))
+    if recorded:
+        wanted = load_claims(files.CLAIMS).recorded(found.suite) | wanted
+    if differing := compare(found, wanted):
+        raise CrossresError(f"{path}: " + "; ".join(differing))
+    if wanted:
+        print(f"{len(wanted)} of {len(wanted)} required verdicts are as required")

@@ -1,0 +1,35 @@
+"""Verbs of the records."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from crossres import files
+from crossres.options import Output, Records
+
+
+def import_thesis(*, source: Annotated[str | None, Parameter(show_default=False)] = None) -> None:
+    """Turn the logs of the thesis into the records of suite `published`.
+
+    Args:
+        source: Folder or archive with the logs; without it, they are downloaded.
+    """
+    from crossres.records import thesis
+    from crossres.records.record import write_record
+    from crossres.suites.spec import load_suite
+
+    files.check_root()
+    for record in thesis.import_records(load_suite(files.suite_file("published")), source):
+        path = files.shipped_record(record.spec.suite, record.spec.run, record.spec.seed)
+        write_record(path, record)
+        print(f"{path}  {record.best.top1_pct:.2f} % at epoch {record.best.epoch} of {len(record.history)}")
+
+
+def summary(*, records: Records, output: Output) -> None:
+    """Collect the records of a suite in one table."""
+    from crossres.records.record import read_record
+    from crossres.records.summary import summarise
+
+    files.write_atomic(output, summarise(read_record(path) for path in records).to_csv(index=False))

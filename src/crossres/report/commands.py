@@ -1,0 +1,90 @@
+"""Verbs of the report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from crossres import files
+from crossres.options import AuditFile, Output, OutputDir, Records, SuiteFile, Summary
+
+
+def table(name: str, /, *, summary: Summary, output_dir: OutputDir) -> None:
+    """Write one table as CSV, LaTeX and Markdown.
+
+    Args:
+        name: Name of the table.
+    """
+    from crossres.records.summary import read_summary
+    from crossres.report import catalog, tables
+
+    catalog.check_name("tables", name)
+    tables.write(name, read_summary(summary), output_dir)
+
+
+def figure(name: str, /, *, summary: Summary, records: Records, output_dir: OutputDir) -> None:
+    """Draw one figure as PDF and PNG.
+
+    Args:
+        name: Name of the figure.
+    """
+    from crossres.records.record import read_record
+    from crossres.records.summary import read_summary
+    from crossres.report import catalog, figures
+
+    catalog.check_name("figures", name)
+    loaded = [read_record(path) for path in records]
+    stem = output_dir / name
+    figures.render(name, read_summary(summary), loaded, stem.with_suffix(".pdf"), stem.with_suffix(".png"))
+
+
+def tex(
+    *,
+    suite: SuiteFile,
+    summary: Summary,
+    records: Records,
+    claims: AuditFile,
+    output: Output,
+    commit: str | None = None,
+) -> None:
+    """Fill the template of the report. The folders figures/ and tables/ are expected beside the output.
+
+    Args:
+        commit: Commit to name in the report; without it, git is asked.
+    """
+    from crossres.records import provenance
+    from crossres.report import rebuild, render
+    from crossres.report.inputs import ReportInputs
+
+    files.check_root()
+    inputs = ReportInputs.read(suite, summary, records, claims)
+    build = render.BuildInfo(
+        commit=commit or provenance.commit(),
+        sources_sha256=provenance.sources_digest(),
+        suite_file=suite,
+        given=rebuild.given_runs(inputs.suite, records),
+    )
+    files.write_atomic(output, render.render_report(inputs, output.parent / "figures", output.parent / "tables", build))
+
+
+def pdf(*, source: Path, bibliography: Path, output: Output) -> None:
+    """Compile the report.
+
+    Args:
+        source: The report's LaTeX file; its figures are in figures/ beside it.
+        bibliography: BibTeX file.
+    """
+    from crossres.report import render
+
+    for warning in render.build_pdf(files.read_text(source), output, bibliography, source.parent / "figures"):
+        print(f"crossres: {warning}", file=sys.stderr)
+    print(f"{output}: built")
+
+
+def pages(*, suite: SuiteFile, summary: Summary, records: Records, claims: AuditFile, output_dir: OutputDir) -> None:
+    """Write the HTML pages and captions of `snakemake --report`."""
+    from crossres.report import pages as html
+    from crossres.report.inputs import ReportInputs
+
+    files.check_root()
+    html.write(ReportInputs.read(suite, summary, records, claims), output_dir)

@@ -1,0 +1,24 @@
+"""Verbs of the suites."""
+
+from __future__ import annotations
+
+import json
+
+from crossres.base import CrossresError
+from crossres.files import write_json
+from crossres.options import Output
+
+
+def spec(*, resolved: str, output: Output) -> None:
+    """Write the resolved spec of one run and seed.
+
+    Args:
+        resolved: The spec as JSON, as the workflow resolved it.
+    """
+    from crossres.suites.spec import Spec
+
+    try:
+        document = json.loads(resolved)
+    except json.JSONDecodeError as error:
+        raise CrossresError(f"--resolved: not valid JSON ({error})") from None
+    write_json(output, Spec.parse(document, "--resolved").model_dump(mode="json"))
