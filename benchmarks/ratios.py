@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from benchmarks import frameworks
 from benchmarks.measure import child_seconds, interleaved, peak_memory_mib
 from crossres import files
-from crossres.suites.methods import KD, Targets
+from crossres.suites.methods import Targets
+from crossres.suites.methods.kd import KD
 from crossres.suites.passes import TeacherLogits
 from crossres.suites.spec import Augmentation, Model, Optimisation, load_suite
 from crossres.tools import plan

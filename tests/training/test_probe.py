@@ -14,7 +14,8 @@ from torch import Tensor
 from crossres import files
 from crossres.base import CrossresError
 from crossres.records.record import Epoch
-from crossres.suites.methods import Targets, cross_entropy, decoupled_divergences
+from crossres.suites.methods.base import Targets, cross_entropy
+from crossres.suites.methods.dkd import decoupled_divergences
 from crossres.suites.spec import Budget, Spec, load_suite, merge
 from crossres.training.loop import Trainer
 from crossres.training.probe import probed

@@ -27,7 +27,10 @@ from torchvision.ops import StochasticDepth
 from crossres import files
 from crossres.base import CrossresError
 from crossres.records.record import Checkpoint, Epoch, TrainingResult, read_record
-from crossres.suites.methods import DKD, KD, CrossEntropy, Targets
+from crossres.suites.methods import Targets
+from crossres.suites.methods.ce import CrossEntropy
+from crossres.suites.methods.dkd import DKD
+from crossres.suites.methods.kd import KD
 from crossres.suites.spec import Budget, Optimisation, Spec, Suite, load_suite, merge
 from crossres.training import evaluate, models
 from crossres.training import loop as train

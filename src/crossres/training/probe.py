@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crossres.records.record import Probed
-from crossres.suites.methods import Targets, cross_entropy, decoupled_divergences
+from crossres.suites.methods.base import Targets, cross_entropy
+from crossres.suites.methods.dkd import decoupled_divergences
 from crossres.suites.spec import Spec
 from crossres.training.augment import NORMALS, MixedBatch, draw_mixing, mix, normalise
 from crossres.training.data import Split
