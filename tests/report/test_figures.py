@@ -13,10 +13,12 @@ from pypdf import PdfReader
 from crossres.base import CrossresError
 from crossres.records.record import Epoch, Probed, Record, read_record
 from crossres.records.summary import summarise
-from crossres.report import catalog, figures
+from crossres.report import drawing, exhibits, figures
+from crossres.report.facts import Facts
+from crossres.suites.spec import load_suite
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = catalog.names("figures")
+NAMES = exhibits.names("figures")
 NO_DATA = {"fig6_cross_resolution_mechanism"}
 
 
@@ -80,13 +82,13 @@ def drawn(request):
     """Every figure of a suite, drawn once."""
     records = request.getfixturevalue(request.param)
     runs = {record.name for record in records}
-    names = [name for name in NAMES if set(catalog.constant("figures", name, "RUNS")) <= runs]
-    with figures.style():
+    names = [name for name in NAMES if set(_module(name).RUNS) <= runs]
+    with drawing.style():
         yield {name: _module(name).draw(summarise(records), records) for name in names}
 
 
 def _module(name: str):
-    return __import__(f"crossres.report.figures.{name}", fromlist=["draw"])
+    return figures.load(name)
 
 
 def _lines(figure, colour: str):
@@ -95,30 +97,22 @@ def _lines(figure, colour: str):
     ]
 
 
-def test_the_eight_figures_of_the_thesis_and_the_three_of_the_audit_are_there():
-    of_the_thesis = ["fig1a", "fig1b", "fig1c", "fig2", "fig3", "fig4", "fig5", "fig6"]
-    assert [name.split("_")[0] for name in NAMES] == [*of_the_thesis, "fig7", "fig8", "fig9"]
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_file_keeps_the_contract(name, published):
-    known = {record.name for record in published}
-    assert set(catalog.constant("figures", name, "RUNS")) <= known
-    assert catalog.constant("figures", name, "SECTION") in {"method", "results", "audit"}
-    caption = catalog.constant("figures", name, "CAPTION")
-    assert caption.endswith(".")
-    asked = re.findall(r"\\VAR\{(\w+)\('(\w+)'", caption)
-    assert len(asked) == caption.count(r"\VAR{")
-    assert {function for function, _ in asked} <= {"label", "value"}
-    assert {run for _, run in asked} <= set(catalog.constant("figures", name, "RUNS"))
-    assert _module(name).__doc__.count("\n") == 0
+def test_a_figure_keeps_the_contract(name, published):
+    module = figures.load(name)
+    suite = load_suite(ROOT / "workflow/suites/published.yaml")
+    facts = Facts(suite, published, summarise(published))
+    assert set(module.RUNS) <= set(suite.runs)
+    assert module.SECTION in {"method", "results", "audit"}
+    assert module.caption(facts).endswith(".") and len(module.caption(facts)) > 80
+    assert f"[fig:{name}]" in module.reference(facts)
+    assert module.__doc__.count("\n") == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_result_is_typed_by_hand(name, published):
-    source = catalog.module_file("figures", name).read_text(encoding="utf-8")
+    source = exhibits.module_file("figures", name).read_text(encoding="utf-8")
     assert not re.search(r"\d\d\.\d\d", source)
-    assert not re.search(r"\d", re.sub(r"\\VAR\{.*?\}", "", catalog.constant("figures", name, "CAPTION")))
     results = {round(value, 2) for r in published for value in (r.best.top1_pct, r.last.top1_pct)}
     typed = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
     assert not results & {value for value in typed if isinstance(value, float)}
@@ -140,7 +134,7 @@ def test_text_is_legible_and_inside_the_figure(drawn):
     for name, figure in drawn.items():
         figure.draw_without_rendering()
         page = figure.bbox
-        assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= figures.SMALL_PT
+        assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= drawing.SMALL_PT
         for text in (text for axes in figure.axes for text in axes.texts):
             box = Text.get_window_extent(text)
             assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1, (name, text)
@@ -187,17 +181,17 @@ def test_seeds_keep_clear_of_the_percentages(drawn):
 
 
 def test_stopped_run_ends_at_its_last_epoch(published):
-    run = figures.of_run(published, "dkd_beta8")[0]
-    assert figures.curve(published, "dkd_beta8", "test_loss")["epoch"].max() == run.history[-1].epoch
-    colour = figures.looks(published)["dkd_beta8"].colour
-    with figures.style():
+    run = drawing.of_run(published, "dkd_beta8")[0]
+    assert drawing.curve(published, "dkd_beta8", "test_loss")["epoch"].max() == run.history[-1].epoch
+    colour = drawing.looks(published)["dkd_beta8"].colour
+    with drawing.style():
         for name in ("fig1a_loss_kd_vs_dkd", "fig2_dkd_beta_comparison", "fig3_accuracy_all"):
             lines = _lines(_module(name).draw(summarise(published), published), colour)
             assert lines and {line.get_xdata()[-1] for line in lines} == {run.history[-1].epoch}
 
 
 def test_equal_epochs_are_compared_up_to_the_stop(published):
-    with figures.style():
+    with drawing.style():
         accuracy, rate = _module("fig7_matched_epochs").draw(summarise(published), published).axes
     ends = sorted(line.get_ydata()[-1] for line in accuracy.lines)
     assert ends == [66.85, 68.95, 69.01]
@@ -210,63 +204,63 @@ def test_equal_epochs_are_compared_up_to_the_stop(published):
 def test_sick_epochs_are_marked(published):
     import math
 
-    with figures.style():
+    with drawing.style():
         (axes,) = _module("fig8_teacher_loss").draw(summarise(published), published).axes
     (marks,) = [line for line in axes.lines if line.get_marker() == "o"]
-    losses = [epoch.test_loss for epoch in figures.of_run(published, "teacher_32")[0].history]
+    losses = [epoch.test_loss for epoch in drawing.of_run(published, "teacher_32")[0].history]
     assert list(marks.get_ydata()) == [loss for loss in losses if loss > math.log(100)]
     assert sum(loss > 5 for loss in losses) == 78 and round(max(marks.get_ydata())) == 970
 
 
 def test_curve_is_over_the_seeds_that_reached_an_epoch(short):
-    data = figures.curve(short, "dkd_beta2", "test_accuracy_pct").set_index("epoch")
+    data = drawing.curve(short, "dkd_beta2", "test_accuracy_pct").set_index("epoch")
     assert data["seeds"].tolist() == [2] * 10 + [1] * 3
-    values = [record.history[4].test_accuracy_pct for record in figures.of_run(short, "dkd_beta2")]
+    values = [record.history[4].test_accuracy_pct for record in drawing.of_run(short, "dkd_beta2")]
     assert data.loc[5, ["mean", "low", "high"]].tolist() == pytest.approx([sum(values) / 2, min(values), max(values)])
-    assert figures.stop_note(short, "dkd_beta2") == "stopped: epoch 10–13 of 200"
-    assert figures.stop_note(short, "kd_32") is None
+    assert drawing.stop_note(short, "dkd_beta2") == "stopped: epoch 10–13 of 200"
+    assert drawing.stop_note(short, "kd_32") is None
 
 
 def test_short_schedule_shows_its_last_quarter(published, short):
     name = "fig5_zoomed_convergence"
-    with figures.style():
+    with drawing.style():
         limits = [_module(name).draw(summarise(r), r).axes[0].get_xlim() for r in (published, short)]
     assert limits == [(150, 200), (12, 16)]
 
 
 def test_labels_come_from_the_spec(published, short):
-    labels = {run: figures.label_of(published, run) for run in figures.LOOKS}
+    labels = {run: drawing.label_of(published, run) for run in drawing.LOOKS}
     assert labels["teacher_64"] == "teacher 64 px"
     assert labels["kd_32"] == "v2 · KD"
     assert labels["kd_32_basic"] == "v1 · KD (basic)"
     assert labels["dkd_beta8"] == "v3 · DKD β=8"
     assert labels["kd_64_to_32"] == "v4 · KD 64→32"
-    assert figures.label_of(short, "kd_32_again") == "kd_32_again"
+    assert drawing.label_of(short, "kd_32_again") == "kd_32_again"
 
 
 def test_runs_look_different_and_the_same_everywhere(published, short):
-    assert len(set(figures.looks(short).values())) == len(figures.looks(short))
-    assert all(figures.looks(short)[run] == look for run, look in figures.looks(published).items())
+    assert len(set(drawing.looks(short).values())) == len(drawing.looks(short))
+    assert all(drawing.looks(short)[run] == look for run, look in drawing.looks(published).items())
 
 
 def test_labels_are_spread_without_overlap():
-    centres = figures.spread([1.0, 1.1, 1.2, 9.9], [1.0, 1.0, 1.0, 1.0], 0.0, 10.0)
+    centres = drawing.spread([1.0, 1.1, 1.2, 9.9], [1.0, 1.0, 1.0, 1.0], 0.0, 10.0)
     assert all(b - a >= 1 - 1e-9 for a, b in zip(centres, centres[1:], strict=False))
     assert centres[0] >= 0.5 and centres[-1] == pytest.approx(9.5)
-    assert figures.spread([2.0, 5.0], [1.0, 1.0], 0.0, 10.0) == pytest.approx([2.0, 5.0])
+    assert drawing.spread([2.0, 5.0], [1.0, 1.0], 0.0, 10.0) == pytest.approx([2.0, 5.0])
 
 
 def test_suite_without_students_is_drawn(published):
     teachers = [record for record in published if record.spec.teacher is None]
-    with figures.style():
-        for name in catalog.names("figures"):
-            if set(catalog.constant("figures", name, "RUNS")) <= {record.name for record in teachers}:
+    with drawing.style():
+        for name in NAMES:
+            if set(_module(name).RUNS) <= {record.name for record in teachers}:
                 _module(name).draw(summarise(teachers), teachers).draw_without_rendering()
 
 
 def test_missing_run_is_named(published):
     with pytest.raises(CrossresError, match="no record of run 'kd_16'"):
-        figures.of_run(published, "kd_16")
+        drawing.of_run(published, "kd_16")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -283,7 +277,7 @@ def test_files_are_reproducible_and_fit_for_print(name, published, tmp_path):
     assert fonts and all(font["/Subtype"] != "/Type3" for font in fonts)
     assert all("/FontFile2" in font["/DescendantFonts"][0]["/FontDescriptor"] for font in fonts)
     width_in = float(reader.pages[0].mediabox.width) / 72
-    assert width_in == pytest.approx(figures.COLUMN_IN) or width_in == pytest.approx(figures.FULL_IN)
+    assert width_in == pytest.approx(drawing.COLUMN_IN) or width_in == pytest.approx(drawing.FULL_IN)
     content = png.read_bytes()
-    assert int.from_bytes(content[16:20], "big") == pytest.approx(width_in * figures.DPI, abs=1)
+    assert int.from_bytes(content[16:20], "big") == pytest.approx(width_in * drawing.DPI, abs=1)
     assert b"Software" not in content and b"tIME" not in content

@@ -16,7 +16,7 @@ from crossres.claims.audit import audit
 from crossres.claims.document import VERDICTS, Audit, load_claims
 from crossres.records.record import Record, read_record
 from crossres.records.summary import summarise
-from crossres.report import catalog, pages, tables
+from crossres.report import exhibits, pages, tables
 from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
 from crossres.suites.spec import Budget, Suite, load_suite
@@ -64,13 +64,9 @@ def cells(page: Path) -> list[list[str]]:
     return [[unescape(cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows]
 
 
-def with_caption(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(catalog, "constant", lambda kind, name, variable: text)
-
-
-@pytest.mark.parametrize("kind", catalog.KINDS)
+@pytest.mark.parametrize("kind", exhibits.KINDS)
 def test_every_figure_and_table_has_its_caption_without_latex(kind: str, suite: Suite, written: Path) -> None:
-    for name in catalog.names(kind, suite):
+    for name in exhibits.names(kind, suite):
         text = (written / f"captions/{name}.html").read_text(encoding="utf-8")
         assert text.endswith(".") and len(text) > 80
         assert not re.search(r"[\\${}]|VAR|BLOCK", text), name
@@ -85,41 +81,10 @@ def test_a_caption_of_several_seeds_is_as_in_the_pdf(
     assert "the half-width of its 95\u202f% <i>t</i> interval; compression is" in text
 
 
-def test_a_caption_is_escaped_and_names_runs(
-    suite: Suite, records: list[Record], summary: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    facts = Facts(suite, records, summary)
-    monkeypatch.setattr(facts, "named", lambda runs: "<b>&", raising=False)
-    with_caption(monkeypatch, r"\VAR{label('kd_32')} < \VAR{named([])} in 3~px")
-    assert pages.caption("figures", "fig3_accuracy_all", facts) == "v2 &lt; &lt;b&gt;&amp; in 3\u00a0px"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (r"a \emph{word}", r"fig3_accuracy_all.py: CAPTION: '\\emph' is LaTeX; add it to LATEX_IN_CAPTIONS"),
-        ("$x^2$", r"CAPTION: '\$' is LaTeX"),
-        (r"\VAR{lable('kd_32')}", "fig3_accuracy_all.py: CAPTION: 'lable' is undefined"),
-        (r"\VAR{label('kd_23')}", "did you mean 'kd_32'"),
-    ],
-)
-def test_a_caption_that_cannot_be_set_is_named(
-    text: str,
-    message: str,
-    suite: Suite,
-    records: list[Record],
-    summary: pd.DataFrame,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with_caption(monkeypatch, text)
-    with pytest.raises(CrossresError, match=message):
-        pages.caption("figures", "fig3_accuracy_all", Facts(suite, records, summary))
-
-
 def test_a_table_s_page_prints_the_digits_of_the_other_formats(
     suite: Suite, summary: pd.DataFrame, written: Path, tmp_path: Path
 ) -> None:
-    for name in catalog.names("tables", suite):
+    for name in exhibits.names("tables", suite):
         with open(tables.write(name, summary, tmp_path)[0], encoding="utf-8") as file:
             assert cells(written / f"tables/{name}.html") == [
                 [cell or "—" for cell in row] for row in list(csv.reader(file))[1:]

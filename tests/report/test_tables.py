@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from crossres.base import CrossresError
+from crossres.claims.statistics import half_width
 from crossres.files import shipped_record, suite_file
 from crossres.records.record import Record, read_record
 from crossres.records.summary import NUMBER_COLUMNS, TEXT_COLUMNS, read_summary, summarise
-from crossres.report import catalog, tables
+from crossres.report import exhibits, tables
 from crossres.report.latex import Latex, escape
 from crossres.suites.spec import load_suite
 
@@ -69,7 +70,7 @@ def test_results_summary_has_teachers_first_with_their_sizes(published: pd.DataF
     assert rows[-1]["resolution"] == "64→32"
 
 
-@pytest.mark.parametrize("name", catalog.names("tables"))
+@pytest.mark.parametrize("name", exhibits.names("tables"))
 def test_three_formats_print_the_same_digits(name: str, published: pd.DataFrame, tmp_path: Path) -> None:
     files = tables.write(name, published, tmp_path)
     assert [file.suffix for file in files] == [".csv", ".tex", ".md"]
@@ -88,7 +89,7 @@ def test_three_formats_print_the_same_digits(name: str, published: pd.DataFrame,
 
 def test_tables_survive_the_summary_as_a_csv_file(published: pd.DataFrame, tmp_path: Path) -> None:
     published.to_csv(tmp_path / "summary.csv", index=False)
-    for name in catalog.names("tables"):
+    for name in exhibits.names("tables"):
         direct = tables.write(name, published, tmp_path / "direct")
         through = tables.write(name, pd.read_csv(tmp_path / "summary.csv"), tmp_path / "through")
         assert [file.read_bytes() for file in direct] == [file.read_bytes() for file in through]
@@ -106,9 +107,9 @@ def test_several_seeds_give_a_mean_and_a_t_interval(published: pd.DataFrame, tmp
 
 
 def test_half_width_needs_two_values() -> None:
-    assert math.isnan(tables.half_width([1.0]))
-    assert math.isnan(tables.half_width([]))
-    assert tables.half_width([1.0, 3.0]) == pytest.approx(12.7062, abs=1e-4)
+    assert math.isnan(half_width([1.0]))
+    assert math.isnan(half_width([]))
+    assert half_width([1.0, 3.0]) == pytest.approx(12.7062, abs=1e-4)
 
 
 def test_a_run_that_teaches_none_and_has_no_teacher_is_alone(records: list[Record]) -> None:
@@ -117,7 +118,7 @@ def test_a_run_that_teaches_none_and_has_no_teacher_is_alone(records: list[Recor
     summary = summarise([*records, teacher.model_copy(update={"spec": spec})])
     roles = summary.set_index("run")["role"]
     assert roles[["teacher_32", "teacher_64", "kd_32", "ce_32"]].tolist() == ["teacher", "teacher", "student", "alone"]
-    frame, _ = tables.load("all_experiments", summary)
+    frame = tables.build("all_experiments", summary).frame
     assert frame["run"].tolist()[-1] == "ce_32"
     assert pd.isna(frame["gap_pct"].iloc[-1])
 
@@ -125,12 +126,6 @@ def test_a_run_that_teaches_none_and_has_no_teacher_is_alone(records: list[Recor
 def test_unknown_table_is_named(published: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(CrossresError, match="no table 'nothing'"):
         tables.write("nothing", published, tmp_path)
-
-
-def test_every_table_declares_what_the_report_needs() -> None:
-    for name in catalog.names("tables"):
-        for variable in ("RUNS", "SECTION", "CAPTION", "ORDER"):
-            catalog.constant("tables", name, variable)
 
 
 @pytest.mark.parametrize(

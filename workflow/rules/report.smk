@@ -68,7 +68,7 @@ rule table:
     input:
         summary=rules.summary.output,
         module="src/crossres/report/tables/{name}.py",
-        shared="src/crossres/report/tables/__init__.py",
+        shared="src/crossres/report/tabular.py",
     output:
         report(
             f"{RESULTS}/tables/{{name}}.csv",
@@ -93,7 +93,7 @@ rule figure:
         summary=rules.summary.output,
         records=FLOW.records,
         module="src/crossres/report/figures/{name}.py",
-        shared="src/crossres/report/figures/__init__.py",
+        shared="src/crossres/report/drawing.py",
     output:
         f"{RESULTS}/figures/{{name}}.pdf",
         report(

@@ -14,7 +14,7 @@ from crossres.base import CrossresError
 from crossres.claims.statistics import half_width
 from crossres.records.record import Epoch, Provenance, Record, records_by_run
 from crossres.records.summary import Role
-from crossres.report.tables import per_run
+from crossres.report.tabular import per_run
 from crossres.suites.compare import SETTINGS, differences, plain, setting_text
 from crossres.suites.names import model_name, recipe_name, run_name
 from crossres.suites.spec import DATASETS, Spec, Suite, View

@@ -21,6 +21,7 @@ LATEX_SYMBOLS = {
     '"': r"\textquotedbl{}",
     "|": r"\textbar{}",
     "\u00a0": "~",
+    "\u202f": r"\,",
     "α": r"$\alpha$",
     "β": r"$\beta$",
     "λ": r"$\lambda$",

@@ -1,13 +1,10 @@
 """What a browser shows of a suite besides its figures and its PDF: tables, claims, records, captions.
 
-`snakemake --report` puts these files and the figures into one HTML file. A caption is the `CAPTION` of the figure's or
-table's module, as in the PDF.
+`snakemake --report` puts these files and the figures into one HTML file. Captions are as in the PDF.
 """
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,18 +13,14 @@ from markupsafe import Markup, escape
 from tabulate import tabulate
 
 from crossres import files
-from crossres.base import CrossresError
 from crossres.claims.document import VERDICTS, Audit
 from crossres.files import write_atomic
-from crossres.report import catalog, tables
+from crossres.report import exhibits, tables
 from crossres.report.evidence import ClaimRow, claim_rows
 from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
-from crossres.report.render import environment
-from crossres.suites.compare import plain
-
-LATEX_IN_CAPTIONS = ((r"\$(\w)\$", r"<i>\1</i>"), (r"\\,", "\u202f"), (r"\\%", "%"), (r"~", "\u00a0"))
-"""What captions say in LaTeX, as patterns, and how HTML says it."""
+from crossres.report.tabular import MISSING
+from crossres.report.words import to_html
 
 
 def write(inputs: ReportInputs, directory: Path) -> list[Path]:
@@ -41,15 +34,15 @@ def write(inputs: ReportInputs, directory: Path) -> list[Path]:
         The files.
 
     Raises:
-        CrossresError: When a record is missing, or a caption has LaTeX that is not in `LATEX_IN_CAPTIONS`.
+        CrossresError: When a record is missing.
     """
     suite, facts = inputs.suite, Facts(inputs.suite, inputs.records, inputs.summary)
     contents = {"claims": claims_page(inputs.audit), "records": records_page(facts)}
-    for kind in catalog.KINDS:
-        for name in catalog.names(kind, suite):
+    for kind in exhibits.KINDS:
+        for name in exhibits.names(kind, suite):
             contents[f"captions/{name}"] = caption(kind, name, facts)
-    for name in catalog.names("tables", suite):
-        table = tables.to_html(*tables.load(name, inputs.summary))
+    for name in exhibits.names("tables", suite):
+        table = tables.build(name, inputs.summary).to_html()
         contents[f"tables/{name}"] = _page(name.replace("_", " "), contents[f"captions/{name}"], table)
     files = {directory / f"{name}.html": content for name, content in contents.items()}
     for file, content in files.items():
@@ -58,28 +51,8 @@ def write(inputs: ReportInputs, directory: Path) -> list[Path]:
 
 
 def caption(kind: str, name: str, facts: Facts) -> Markup:
-    """Return the caption of a figure or table as HTML.
-
-    Args:
-        kind: `figures` or `tables`.
-        name: Name of the figure or table.
-        facts: What the caption may name.
-
-    Raises:
-        CrossresError: When it has LaTeX that is not in `LATEX_IN_CAPTIONS`, or names what does not exist.
-    """
-    source = html.escape(str(catalog.constant(kind, name, "CAPTION")), quote=False)
-    for latex, text in LATEX_IN_CAPTIONS:
-        source = re.sub(latex, text, source)
-    if unknown := re.search(r"\\(?!VAR\{|BLOCK\{)\S\w*|\$", source):
-        place = f"{catalog.module_file(kind, name)}: CAPTION"
-        raise CrossresError(f"{place}: '{unknown[0]}' is LaTeX; add it to LATEX_IN_CAPTIONS in crossres/pages.py")
-    known = {name: getattr(facts, name) for name in dir(facts) if not name.startswith("_")}
-    env = environment(files.TEMPLATES, finalize=lambda value: html.escape(plain(value), quote=False))
-    try:
-        return Markup(env.from_string(source).render(known))
-    except jinja2.TemplateError as error:
-        raise CrossresError(f"{catalog.module_file(kind, name)}: CAPTION: {error}") from error
+    """Return the caption of a figure or table as HTML."""
+    return to_html(exhibits.load(kind, name).caption(facts))
 
 
 def claims_page(audit: Audit) -> str:
@@ -107,7 +80,7 @@ def records_page(facts: Facts) -> str:
     for index, record in enumerate(facts.records):
         best, last = f"{record.best.top1_pct:.2f}", f"{record.last.top1_pct:.2f}"
         numbers = (best, record.best.epoch, len(record.history), last, f"{record.cost.train_minutes:.1f}")
-        made_with = [values[index] or tables.MISSING for _, values in varying]
+        made_with = [values[index] or MISSING for _, values in varying]
         rows.append([record.spec.run, record.spec.seed, *numbers, *made_with])
     table = _table([*heads, *(name for name, _ in varying)], rows, range(1, len(heads)))
     terms = dict(shared) | ({"Source": ", ".join(sources)} if sources else {})

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ import jinja2
 from crossres.base import CrossresError
 from crossres.claims.document import VERDICTS, Audit
 from crossres.files import TEMPLATES, suite_file, write_atomic
-from crossres.report import catalog, evidence, rebuild
+from crossres.report import evidence, exhibits, rebuild
 from crossres.report.facts import Facts, Number, counted, listing, portion, signed
 from crossres.report.inputs import ReportInputs
 from crossres.report.latex import Latex, escape, mono, sourced, stacked
-from crossres.report.tables import MISSING
+from crossres.report.tabular import MISSING
+from crossres.report.words import to_latex
 from crossres.suites.compare import plain
-from crossres.suites.spec import Suite
 
 SOURCE_DATE_EPOCH = "1735689600"
 TEXT_WIDTH_IN = 6.4
@@ -101,7 +101,7 @@ def render_report(
     env = environment(templates)
     _add_filters(env, facts)
     context = _context(facts, build) | _audit_context(facts, inputs.audit)
-    floats = Floats(env, context, inputs.suite, figures_dir, tables_dir)
+    floats = Floats(facts, figures_dir, tables_dir)
     context |= {"figure_rows": floats.figure_rows, "tables": floats.tables}
     try:
         return env.get_template("report.tex.j2").render(context)
@@ -123,7 +123,7 @@ def _context(facts: Facts, build: BuildInfo) -> dict[str, Any]:
     """Return every name that the template and the captions know, but for the floats."""
     current = {None, build.sources_sha256}
     defined = rebuild.definition(build.suite_file or suite_file(facts.suite.suite))
-    figures = catalog.names("figures", facts.suite)
+    figures = exhibits.names("figures", facts.suite)
     return {
         **{name: getattr(facts, name) for name in dir(facts) if not name.startswith("_")},
         **{
@@ -187,22 +187,13 @@ def _chunks(items: Sequence[Any], size: int) -> list[list[Any]]:
 class Floats:
     """A suite's figures and tables, with their captions rendered."""
 
-    env: jinja2.Environment
-    context: Mapping[str, Any]
-    suite: Suite
+    facts: Facts
     figures_dir: Path
     tables_dir: Path
 
     def caption(self, kind: str, name: str) -> Latex:
-        """Render the `CAPTION` of a figure or table.
-
-        Raises:
-            CrossresError: When it inserts a name that does not exist.
-        """
-        try:
-            return Latex(self.env.from_string(str(catalog.constant(kind, name, "CAPTION"))).render(self.context))
-        except jinja2.TemplateError as error:
-            raise CrossresError(f"{catalog.module_file(kind, name)}: CAPTION: {error}") from error
+        """Set the caption of a figure or table."""
+        return to_latex(exhibits.load(kind, name).caption(self.facts))
 
     def figure_rows(self, section: str) -> list[list[dict[str, Any]]]:
         """Return the figures of a section in rows: neighbours that are one column wide stand side by side."""
@@ -225,7 +216,7 @@ class Floats:
         names = self._of_section("tables", section)
         return [
             {"name": name, "caption": self.caption("tables", name), "tabular": self._tabular(name)}
-            for name in sorted(names, key=lambda name: catalog.constant("tables", name, "ORDER"))
+            for name in sorted(names, key=lambda name: exhibits.load("tables", name).ORDER)
         ]
 
     def _tabular(self, name: str) -> Latex:
@@ -235,8 +226,8 @@ class Floats:
         return Latex(file.read_text(encoding="utf-8").rstrip())
 
     def _of_section(self, kind: str, section: str) -> list[str]:
-        names = catalog.names(kind, self.suite)
-        return [name for name in names if str(catalog.constant(kind, name, "SECTION")) == section]
+        names = exhibits.names(kind, self.facts.suite)
+        return [name for name in names if section == exhibits.load(kind, name).SECTION]
 
 
 def pdf_width_in(path: Path) -> float:

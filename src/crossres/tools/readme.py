@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 from crossres.base import CrossresError
 from crossres.claims.document import Audit
 from crossres.files import read_text, write_atomic
-from crossres.report import catalog, figures, pages
+from crossres.report import figures, pages
 from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
 
@@ -46,8 +45,7 @@ def _shown(facts: Facts, audit: Audit) -> list[str]:
     """Return the paragraphs."""
     shown = []
     for name in FIGURES:
-        source = catalog.module_file("figures", name).read_text(encoding="utf-8")
-        title = str(ast.get_docstring(ast.parse(source))).rstrip(".")
+        title = str(figures.load(name).__doc__).rstrip(".")
         shown += [f"![{title}](docs/figures/{name}.svg)", f"<sub>{pages.caption('figures', name, facts)}</sub>"]
     counts = ", ".join(f"{number} {verdict}" for verdict, number in audit.counts().items())
     summary = f"<summary>The thesis's {len(audit.findings)} claims: {counts}</summary>"

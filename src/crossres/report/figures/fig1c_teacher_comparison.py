@@ -5,28 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from crossres.records.record import Record
-from crossres.report import figures
+from crossres.report import drawing
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
+
+    from crossres.records.record import Record
+    from crossres.report.facts import Facts
 
 RUNS = ("teacher_32", "teacher_64")
 SECTION = "results"
-CAPTION = (
-    r"The teachers \VAR{label('teacher_32')} and \VAR{label('teacher_64')}: test accuracy (top) and test loss on a "
-    r"logarithmic scale (bottom) by epoch. Dots mark the selected epochs."
-)
+ORDER = 6
+
+
+def caption(facts: Facts) -> str:
+    return (
+        f"The teachers {facts.label('teacher_32')} and {facts.label('teacher_64')}: test accuracy (top) and test loss "
+        "on a logarithmic scale (bottom) by epoch. Dots mark the selected epochs."
+    )
+
+
+def reference(facts: Facts) -> str:
+    return "[fig:fig1c_teacher_comparison] compares the teachers themselves."
 
 
 def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
     """Draw the figure."""
-    figure, (accuracy, loss) = figures.panels(figures.COLUMN_IN, 3.3, rows=2, sharex=True)
+    figure, (accuracy, loss) = drawing.panels(drawing.COLUMN_IN, 3.3, rows=2, sharex=True)
     loss.set_yscale("log")
-    figures.draw_lines(accuracy, records, RUNS, "test_accuracy_pct")
-    accuracy.set_ylabel(figures.ACCURACY_LABEL)
-    figures.draw_lines(loss, records, RUNS, "test_loss")
-    figures.log_axis(loss, figures.LOSS_LABEL)
+    drawing.draw_lines(accuracy, records, RUNS, "test_accuracy_pct")
+    accuracy.set_ylabel(drawing.ACCURACY_LABEL)
+    drawing.draw_lines(loss, records, RUNS, "test_loss")
+    drawing.log_axis(loss, drawing.LOSS_LABEL)
     return figure

@@ -6,28 +6,37 @@ from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from crossres.records.record import Record
-from crossres.report import figures
+from crossres.report import drawing
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from crossres.records.record import Record
+    from crossres.report.facts import Facts
+
 RUNS = ()
 SECTION = "results"
-CAPTION = (
-    r"Test accuracy by epoch, a panel for each student (where they are many, for each that repeats one of the "
-    r"thesis): the student in colour, its teacher in black or grey, all other runs pale behind them; the last panel "
-    r"shows the teachers alone. Dots mark the selected epochs, whose accuracy in per cent stands beside the names; a "
-    r"cross marks an early stop."
-)
+ORDER = 1
 COLUMNS = 3
 MOST_PANELS = 18
 """Students that fit on a page; of more, those that repeat one of the thesis are shown."""
 COLUMN = "test_accuracy_pct"
-PALE = figures.Look("#dcdcdc", "-")
+PALE = drawing.Look("#dcdcdc", "-")
+
+
+def caption(facts: Facts) -> str:
+    return (
+        "Test accuracy by epoch, a panel for each student (where they are many, for each that repeats one of the "
+        "thesis): the student in colour, its teacher in black or grey, all other runs pale behind them; the last "
+        "panel shows the teachers alone. Dots mark the selected epochs, whose accuracy in per cent stands beside the "
+        "names; a cross marks an early stop."
+    )
+
+
+def reference(facts: Facts) -> str:
+    return "[fig:fig3_accuracy_all] shows the accuracy of all runs by epoch."
 
 
 def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
@@ -35,14 +44,14 @@ def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
     groups = _groups(summary, records)
     columns = min(COLUMNS, len(groups))
     rows = ceil(len(groups) / columns)
-    figure, panels = figures.panels(
-        figures.FULL_IN, 0.35 + 1.6 * rows, rows, columns, pads_in=(0.06, 0.03), sharex=True, sharey=True
+    figure, panels = drawing.panels(
+        drawing.FULL_IN, 0.35 + 1.6 * rows, rows, columns, pads_in=(0.06, 0.03), sharex=True, sharey=True
     )
     runs = {record.name for record in records}
     for index, (axes, group) in enumerate(zip(panels, groups, strict=False)):
         _draw_panel(axes, summary, records, group, behind=sorted(runs - set(group)))
-        figures.epoch_axis(axes, figures.last_epoch(records, sorted(runs)))
-        axes.set_ylabel(figures.ACCURACY_LABEL if index % columns == 0 else "")
+        drawing.epoch_axis(axes, drawing.last_epoch(records, sorted(runs)))
+        axes.set_ylabel(drawing.ACCURACY_LABEL if index % columns == 0 else "")
         axes.set_xlabel("Epoch" if index + columns >= len(groups) else "")
         axes.tick_params(labelbottom=index + columns >= len(groups))
     for axes in panels[len(groups) :]:
@@ -54,7 +63,7 @@ def _groups(summary: pd.DataFrame, records: Sequence[Record]) -> list[tuple[str,
     """Return what each panel shows: a student after its teacher, in the order of their labels; last, the teachers."""
     teacher_of = {record.name: record.spec.teacher for record in records}
     teachers = tuple(sorted(summary.loc[summary["role"] == "teacher", "run"].unique()))
-    others = sorted(set(teacher_of) - set(teachers), key=lambda run: figures.label_of(records, run))
+    others = sorted(set(teacher_of) - set(teachers), key=lambda run: drawing.label_of(records, run))
     if len(others) > MOST_PANELS:
         repeated = set(summary.loc[summary["thesis_id"].notna(), "run"])
         others = [run for run in others if run in repeated] or others[:MOST_PANELS]
@@ -67,15 +76,15 @@ def _draw_panel(
 ) -> None:
     """Draw the runs of a panel, and the others pale behind them, with a key in the free corner."""
     for run in behind:
-        figures.draw_curve(axes, records, run, COLUMN, look=PALE, linewidth=0.6)
-    texts = [f"{figures.label_of(records, run)}  {figures.mean_of(summary, run, 'accuracy_pct'):.2f}" for run in group]
+        drawing.draw_curve(axes, records, run, COLUMN, look=PALE, linewidth=0.6)
+    texts = [f"{drawing.label_of(records, run)}  {drawing.mean_of(summary, run, 'accuracy_pct'):.2f}" for run in group]
     left = max(0.02, min(0.31, 0.87 - 0.026 * max(map(len, texts))))
     for row, (run, text) in enumerate(zip(group, texts, strict=True)):
-        end = figures.draw_curve(axes, records, run, COLUMN)
-        figures.draw_marks(axes, records, run, COLUMN)
+        end = drawing.draw_curve(axes, records, run, COLUMN)
+        drawing.draw_marks(axes, records, run, COLUMN)
         key: dict[str, Any] = {"transform": axes.transAxes, "zorder": 6}
         y = 0.08 + 0.12 * (len(group) - 1 - row)
-        axes.plot([left, left + 0.09], [y, y], color=end.colour, linestyle=figures.looks(records)[run].dash, **key)
+        axes.plot([left, left + 0.09], [y, y], color=end.colour, linestyle=drawing.looks(records)[run].dash, **key)
         axes.text(
-            left + 0.11, y, text, color=figures.text_colour(end.colour), fontsize=figures.SMALL_PT, va="center", **key
+            left + 0.11, y, text, color=drawing.text_colour(end.colour), fontsize=drawing.SMALL_PT, va="center", **key
         )

@@ -5,25 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from crossres.records.record import Record
-from crossres.report import figures
+from crossres.report import drawing
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from crossres.records.record import Record
+    from crossres.report.facts import Facts
+
 RUNS = ()
 SECTION = "results"
-CAPTION = (
-    r"Left: retention, each student's test accuracy as a share of its own teacher's. Right: the two accuracies it is "
-    r"made of, student (dot) and teacher (diamond). Where there are several seeds, bars and dots are means, ticks the "
-    r"seeds. Retention compares students of one teacher only, since its denominator is another for each teacher."
-)
+ORDER = 2
 PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-TEXT: dict[str, Any] = {"va": "center_baseline", "fontsize": figures.SMALL_PT, "bbox": PLATE, "zorder": 1.5}
+TEXT: dict[str, Any] = {"va": "center_baseline", "fontsize": drawing.SMALL_PT, "bbox": PLATE, "zorder": 1.5}
 """How text is set: on white, above rules and below bars and marks."""
+
+
+def caption(facts: Facts) -> str:
+    return (
+        "Left: retention, each student's test accuracy as a share of its own teacher's. Right: the two accuracies it "
+        "is made of, student (dot) and teacher (diamond). Where there are several seeds, bars and dots are means, "
+        "ticks the seeds. Retention compares students of one teacher only, since its denominator is another for each "
+        "teacher."
+    )
+
+
+def reference(facts: Facts) -> str:
+    if not facts.runs("student"):
+        return "[fig:fig4_retention_bar] has no retention to show, since no run here has a teacher."
+    return "[fig:fig4_retention_bar] sets out retention and what it is made of."
 
 
 def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
@@ -31,14 +43,14 @@ def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
     students = summary[summary["retention_pct"].notna()]
     rows = _rows(students)
     height = 0.62 + 0.21 * (max(rows.values(), default=1) + 1)
-    figure, (bars, pairs) = figures.panels(figures.FULL_IN, height, columns=2, sharey=True)
+    figure, (bars, pairs) = drawing.panels(drawing.FULL_IN, height, columns=2, sharey=True)
     ticks = {}
     for run, y in rows.items():
         if run in set(students["run"]):
-            _draw_student(bars, pairs, students[students["run"] == run], y, figures.looks(records)[run].colour)
-            ticks[y] = figures.label_of(records, run)
+            _draw_student(bars, pairs, students[students["run"] == run], y, drawing.looks(records)[run].colour)
+            ticks[y] = drawing.label_of(records, run)
         else:
-            _draw_teacher(bars, pairs, summary[summary["run"] == run], y, figures.label_of(records, run))
+            _draw_teacher(bars, pairs, summary[summary["run"] == run], y, drawing.label_of(records, run))
     if ticks:
         _finish(bars, pairs, ticks)
     else:
@@ -66,12 +78,12 @@ def _draw_student(bars: Axes, pairs: Axes, seeds: pd.DataFrame, y: float, colour
     bars.barh(y, retention, height=0.62, color=colour, zorder=2)
     edge, beside = max(retention, seeds["retention_pct"].max()), {"textcoords": "offset points", **TEXT}
     bars.annotate(f"{retention:.2f} %", xy=(edge, y), xytext=(5, 0), **beside)
-    pairs.plot([accuracy, teacher], [y, y], color=figures.MUTED, linewidth=0.9, zorder=2)
-    pairs.plot(teacher, y, marker="D", ms=4.4, mfc="white", mec=figures.INK, mew=0.9, zorder=3)
+    pairs.plot([accuracy, teacher], [y, y], color=drawing.MUTED, linewidth=0.9, zorder=2)
+    pairs.plot(teacher, y, marker="D", ms=4.4, mfc="white", mec=drawing.INK, mew=0.9, zorder=3)
     pairs.plot(accuracy, y, marker="o", ms=5, color=colour, zorder=4)
     if len(seeds) > 1:
         spots: dict[str, Any] = {
-            "color": figures.INK,
+            "color": drawing.INK,
             "marker": "|",
             "linestyle": "none",
             "ms": 5,
@@ -102,7 +114,7 @@ def _finish(bars: Axes, pairs: Axes, ticks: dict[float, str]) -> None:
 
     seaborn.despine(ax=pairs, left=True)
     bars.set_yticks(list(ticks), list(ticks.values()))
-    bars.axvline(100, color=figures.MUTED, linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
+    bars.axvline(100, color=drawing.MUTED, linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
     bars.set_ylabel("Student")
     bars.set_ylim(max(ticks) + 0.5, -0.4)
     bars.set_xlim(0, 1.2 * max(100, bars.dataLim.x1))
@@ -112,5 +124,5 @@ def _finish(bars: Axes, pairs: Axes, ticks: dict[float, str]) -> None:
         axes.grid(False, axis="y")
     low, high = pairs.dataLim.intervalx
     room = 0.3 * (high - low)
-    pairs.set(xlim=(low - room, high + room), xlabel=figures.ACCURACY_LABEL)
+    pairs.set(xlim=(low - room, high + room), xlabel=drawing.ACCURACY_LABEL)
     pairs.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

@@ -6,23 +6,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from crossres.records.record import Record
-from crossres.report import figures
+from crossres.report import drawing
 from crossres.suites.names import model_name
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from crossres.records.record import Record
+    from crossres.report.facts import Facts
+
 RUNS = ("kd_64_to_32",)
 SECTION = "method"
-CAPTION = (
-    r"One training step of \VAR{label('kd_64_to_32')}. The batch is augmented, normalised and mixed once, at the "
-    r"student's resolution; only the copy that the frozen teacher sees is upsampled. Solid arrows are the forward "
-    r"pass, dashed ones the gradient, which reaches the student alone; the shaded part remains at inference."
-)
+ORDER = 1
 TEACHER, STUDENT, GRADIENT = "#5a5a5a", "#009E73", "#D55E00"
 WIDTH, HEIGHT = 100.0, 38.6
 """Size of the drawing in its own units; its aspect ratio is the figure's."""
@@ -30,11 +28,23 @@ TOP, MIDDLE, BOTTOM = 31.8, 16.8, 3.4
 """Heights of the teacher's row, the student's and the labels'."""
 
 
+def caption(facts: Facts) -> str:
+    return (
+        f"One training step of {facts.label('kd_64_to_32')}. The batch is augmented, normalised and mixed once, at the "
+        "student's resolution; only the copy that the frozen teacher sees is upsampled. Solid arrows are the forward "
+        "pass, dashed ones the gradient, which reaches the student alone; the shaded part remains at inference."
+    )
+
+
+def reference(facts: Facts) -> str:
+    return "[fig:fig6_cross_resolution_mechanism] shows what each network sees."
+
+
 def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
     """Draw the figure."""
-    spec = figures.of_run(records, RUNS[0])[0].spec
+    spec = drawing.of_run(records, RUNS[0])[0].spec
     teacher = next((record.spec for record in records if record.name == spec.teacher), None)
-    figure, (axes,) = figures.panels(figures.FULL_IN, figures.FULL_IN * HEIGHT / WIDTH, pads_in=(0, 0))
+    figure, (axes,) = drawing.panels(drawing.FULL_IN, drawing.FULL_IN * HEIGHT / WIDTH, pads_in=(0, 0))
     axes.set_axis_off()
     own, seen = spec.view.resolution_px, (spec.teacher_view or spec.view).resolution_px
     _draw_images(axes, own, seen)
@@ -55,7 +65,7 @@ def _draw_images(axes: Axes, own: int, seen: int) -> None:
     _box(axes, (16.2, MIDDLE), (10.6, 9.0), "augment,\nnormalise,\nmix")
     _image(axes, mixed, (28.4, MIDDLE), side, f"mixed image\n{own} × {own} px")
     _image(axes, _upsampled(mixed, seen), (28.4, TOP), large, "")
-    text: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": figures.SMALL_PT}
+    text: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": drawing.SMALL_PT}
     axes.text(27.6 - large / 2, TOP, f"copy for\nthe teacher\n{seen} × {seen} px", **text)
     axes.text(29.3, (MIDDLE + TOP - 1.1) / 2, "bilinear\nupsampling", **{**text, "ha": "left"})
 
@@ -71,8 +81,8 @@ def _draw_networks(axes: Axes, sides: tuple[int, int], student: str, teacher: st
         37.6,
         MIDDLE - 6.6,
         "kept at inference",
-        color=figures.text_colour(STUDENT),
-        fontsize=figures.SMALL_PT,
+        color=drawing.text_colour(STUDENT),
+        fontsize=drawing.SMALL_PT,
         va="center",
     )
     _box(axes, (46, TOP), (17, 8.2), f"teacher, frozen\n{teacher}\n{seen} px", colour=TEACHER, fill="#ededed")
@@ -111,16 +121,16 @@ def _draw_forward(axes: Axes) -> None:
         [(89.5, TOP - 7.4), (89.5, MIDDLE + 3.3)],
         [(89.5, BOTTOM + 5.8), (89.5, MIDDLE - 3.3)],
     ):
-        _arrow(axes, points, figures.INK)
-    axes.text(17.4, BOTTOM + 0.7, "labels $a$, $b$ and share $λ$", fontsize=figures.SMALL_PT, va="bottom")
+        _arrow(axes, points, drawing.INK)
+    axes.text(17.4, BOTTOM + 0.7, "labels $a$, $b$ and share $λ$", fontsize=drawing.SMALL_PT, va="bottom")
 
 
 def _draw_gradient(axes: Axes) -> None:
     """Draw the way back, from the total loss to the student."""
     _arrow(axes, [(83.2, MIDDLE), (67.9, MIDDLE)], GRADIENT, dashed=True)
     _arrow(axes, [(58.1, MIDDLE - 2.2), (54.7, MIDDLE - 2.2)], GRADIENT, dashed=True)
-    colour = figures.text_colour(GRADIENT)
-    axes.text(76, MIDDLE + 0.8, "gradient", color=colour, fontsize=figures.SMALL_PT, ha="center", va="bottom")
+    colour = drawing.text_colour(GRADIENT)
+    axes.text(76, MIDDLE + 0.8, "gradient", color=colour, fontsize=drawing.SMALL_PT, ha="center", va="bottom")
 
 
 def _box(
@@ -128,7 +138,7 @@ def _box(
     centre: tuple[float, float],
     size: tuple[float, float],
     text: str,
-    colour: str = figures.INK,
+    colour: str = drawing.INK,
     fill: str = "white",
 ) -> None:
     from matplotlib.patches import FancyBboxPatch
@@ -137,7 +147,7 @@ def _box(
     shape = FancyBboxPatch(corner, *size, boxstyle="round,pad=0,rounding_size=0.8", linewidth=0.9)
     shape.set(facecolor=fill, edgecolor=colour, zorder=2)
     axes.add_patch(shape)
-    axes.text(*centre, text, ha="center", va="center", fontsize=figures.SMALL_PT, linespacing=1.25, zorder=3)
+    axes.text(*centre, text, ha="center", va="center", fontsize=drawing.SMALL_PT, linespacing=1.25, zorder=3)
 
 
 def _arrow(axes: Axes, points: Sequence[tuple[float, float]], colour: str, dashed: bool = False) -> None:
@@ -156,7 +166,7 @@ def _arrow(axes: Axes, points: Sequence[tuple[float, float]], colour: str, dashe
 def _image(axes: Axes, pixels: np.ndarray, centre: tuple[float, float], side: float, text: str) -> None:
     x, y = centre[0] - side / 2, centre[1] - side / 2
     axes.imshow(pixels, extent=(x, x + side, y, y + side), interpolation="nearest", zorder=2)
-    axes.text(centre[0], y - 0.7, text, ha="center", va="top", fontsize=figures.SMALL_PT, linespacing=1.15)
+    axes.text(centre[0], y - 0.7, text, ha="center", va="top", fontsize=drawing.SMALL_PT, linespacing=1.15)
 
 
 def _picture(side: int, mixed: bool) -> np.ndarray:

@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
-from crossres.report.tables import Column, per_run
+from crossres.report.tabular import Column, per_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from crossres.report.facts import Facts
 
 RUNS = ()
 SECTION = "results"
 ORDER = 2
-CAPTION = (
-    r"All students\BLOCK{ if runs('alone') } and the runs that learn from the labels alone\BLOCK{ endif }. Gap is the "
-    r"teacher's accuracy minus the student's, in points; retention is the student's as a share of its own teacher's, "
-    r"and so comparable only between students of one teacher. Best is the epoch whose weights are reported; minutes "
-    r"are wall-clock and leave out the teacher"
-    r"\BLOCK{ if several_seeds }. Means over seeds, with half-widths of 95\,\% $t$ intervals\BLOCK{ endif }."
-)
 COLUMNS = (
-    Column("thesis_id", r"Thesis", "Thesis"),
-    Column("run", r"Run", "Run", mono=True),
-    Column("method", r"Method", "Method"),
-    Column("recipe", r"Augmen-\\tation", "Augmentation"),
-    Column("resolution", r"Resolution\\(px)", "Resolution (px)"),
-    Column("seeds", r"Seeds", "Seeds", 0),
-    Column("accuracy_pct", r"Accuracy\\(\%)", "Accuracy (%)", 2, spread="accuracy_ci95_pct"),
-    Column("gap_pct", r"Gap\\(points)", "Gap (points)", 2, spread="gap_ci95_pct"),
-    Column("retention_pct", r"Retention\\(\%)", "Retention (%)", 2, spread="retention_ci95_pct"),
-    Column("best_epoch", r"Best\\epoch", "Best epoch", 0),
-    Column("epochs", r"Epochs\\trained", "Epochs trained", 0),
-    Column("planned_epochs", r"Epochs\\planned", "Epochs planned", 0),
-    Column("train_minutes", r"Minutes", "Minutes", 1),
+    Column("thesis_id", "Thesis"),
+    Column("run", "Run", mono=True),
+    Column("method", "Method"),
+    Column("recipe", "Augmen-\ntation"),
+    Column("resolution", "Resolution\n(px)"),
+    Column("seeds", "Seeds", 0),
+    Column("accuracy_pct", "Accuracy\n(%)", 2, spread=True),
+    Column("gap_pct", "Gap\n(points)", 2, spread=True),
+    Column("retention_pct", "Retention\n(%)", 2, spread=True),
+    Column("best_epoch", "Best\nepoch", 0),
+    Column("epochs", "Epochs\ntrained", 0),
+    Column("planned_epochs", "Epochs\nplanned", 0),
+    Column("train_minutes", "Minutes", 1),
 )
+
+
+def caption(facts: Facts) -> str:
+    alone = " and the runs that learn from the labels alone" if facts.runs("alone") else ""
+    seeds = ". Means over seeds, with half-widths of 95\u202f% *t* intervals" if facts.several_seeds else ""
+    return (
+        f"All students{alone}. Gap is the teacher's accuracy minus the student's, in points; retention is the "
+        "student's as a share of its own teacher's, and so comparable only between students of one teacher. Best is "
+        f"the epoch whose weights are reported; minutes are wall-clock and leave out the teacher{seeds}."
+    )
+
+
+def reference(facts: Facts) -> str:
+    return "[tab:all_experiments] sets each student against its teacher." if facts.runs("student") else ""
 
 
 def build(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a run that teaches no other: how it was trained, how accurate it is, and what it took.
-
-    Args:
-        summary: The table of `crossres.records.summary.summarise`.
-    """
+    """Return one row per run that teaches no other: how it was trained, how accurate it is, and what it took."""
     table = per_run(summary)
     table["seeds"] = table["seeds"] if table["seeds"].max() > 1 else None
-    table = table[table["role"] != "teacher"].reset_index(drop=True)
-    spreads = [column.spread for column in COLUMNS if column.spread]
-    return table[[column.key for column in COLUMNS] + spreads]
+    return table[table["role"] != "teacher"].reset_index(drop=True)

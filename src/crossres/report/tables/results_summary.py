@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
-from crossres.report.tables import Column, per_run
+from crossres.report.tabular import Column, per_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from crossres.report.facts import Facts
 
 RUNS = ()
 SECTION = "results"
 ORDER = 1
-CAPTION = (
-    r"All runs, teachers first\BLOCK{ if runs('alone') }, then those that learn from the labels alone\BLOCK{ endif }. "
-    r"Accuracy is top-1 on the test images with the selected weights"
-    r"\BLOCK{ if several_seeds }, the mean over seeds with the half-width of its 95\,\% $t$ interval\BLOCK{ endif }; "
-    r"compression is the teacher's parameter count over the student's."
-)
 COLUMNS = (
-    Column("thesis_id", r"Thesis", "Thesis"),
-    Column("run", r"Run", "Run", mono=True),
-    Column("role", r"Role", "Role"),
-    Column("model", r"Model", "Model"),
-    Column("method", r"Method", "Method"),
-    Column("resolution", r"Resolution\\(px)", "Resolution (px)"),
-    Column("seeds", r"Seeds", "Seeds", 0),
-    Column("accuracy_pct", r"Accuracy\\(\%)", "Accuracy (%)", 2, spread="accuracy_ci95_pct"),
-    Column("parameters_millions", r"Parameters\\(millions)", "Parameters (millions)", 1),
-    Column("compression", r"Compression\\(times)", "Compression (times)", 2),
+    Column("thesis_id", "Thesis"),
+    Column("run", "Run", mono=True),
+    Column("role", "Role"),
+    Column("model", "Model"),
+    Column("method", "Method"),
+    Column("resolution", "Resolution\n(px)"),
+    Column("seeds", "Seeds", 0),
+    Column("accuracy_pct", "Accuracy\n(%)", 2, spread=True),
+    Column("parameters_millions", "Parameters\n(millions)", 1),
+    Column("compression", "Compression\n(times)", 2),
 )
+
+
+def caption(facts: Facts) -> str:
+    alone = ", then those that learn from the labels alone" if facts.runs("alone") else ""
+    seeds = ", the mean over seeds with the half-width of its 95\u202f% *t* interval" if facts.several_seeds else ""
+    return (
+        f"All runs, teachers first{alone}. Accuracy is top-1 on the test images with the selected weights{seeds}; "
+        "compression is the teacher's parameter count over the student's."
+    )
+
+
+def reference(facts: Facts) -> str:
+    return "[tab:results_summary] lists every run."
 
 
 def build(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a run: role, model, method, resolution, accuracy, parameters and compression.
-
-    Args:
-        summary: The table of `crossres.records.summary.summarise`.
-    """
+    """Return one row per run: role, model, method, resolution, accuracy, parameters and compression."""
     table = per_run(summary)
     table["seeds"] = table["seeds"] if table["seeds"].max() > 1 else None
     order = table["role"].map({"teacher": 0, "alone": 1, "student": 2})
-    table = table.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
-    return table[[column.key for column in COLUMNS] + ["accuracy_ci95_pct"]]
+    return table.loc[order.sort_values(kind="stable").index].reset_index(drop=True)

@@ -1,0 +1,64 @@
+"""The figures and tables of the report: each is one file in `figures/` or `tables/`, found by its name.
+
+A suite gets every figure and table whose runs it has. Nothing here imports Matplotlib or pandas, so that the workflow
+can ask which ones these are before it runs anything.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from crossres.base import CrossresError, nearest
+
+if TYPE_CHECKING:
+    from crossres.report.facts import Facts
+    from crossres.suites.spec import Suite
+
+KINDS = ("figures", "tables")
+
+
+class Exhibit(Protocol):
+    """The module of a figure or table. It may also have `PROBED`: the runs of which it needs the probe."""
+
+    RUNS: Sequence[str]
+    """The runs that it cannot do without."""
+    SECTION: str
+    """Where the report shows it: `method`, `results` or `audit`."""
+    ORDER: int
+    """Its place among those of its section."""
+
+    def caption(self, facts: Facts) -> str:
+        """Say what it shows, in the markup of `crossres.report.words`."""
+
+    def reference(self, facts: Facts) -> str:
+        """Return the sentence by which the report refers to it; empty where the suite has nothing to say of it."""
+
+
+def module_file(kind: str, name: str) -> Path:
+    """Return the file of a figure or table."""
+    return Path(__file__).parent / kind / f"{name}.py"
+
+
+def names(kind: str, suite: Suite | None = None) -> list[str]:
+    """Return the names of all figures or tables, or of those that a suite has the runs for."""
+    found = sorted(path.stem for path in module_file(kind, "*").parent.glob("[!_]*.py"))
+    return [name for name in found if suite is None or _has_runs_for(suite, load(kind, name))]
+
+
+def load(kind: str, name: str) -> Exhibit:
+    """Import a figure or table.
+
+    Raises:
+        CrossresError: When there is none of that name, naming the nearest.
+    """
+    if name not in (known := names(kind)):
+        raise CrossresError(f"no {kind.removesuffix('s')} '{name}'{nearest(name, known)}")
+    return cast(Exhibit, importlib.import_module(f"crossres.report.{kind}.{name}"))
+
+
+def _has_runs_for(suite: Suite, exhibit: Exhibit) -> bool:
+    probed = {run for run, entry in suite.runs.items() if entry.probe_images}
+    return set(exhibit.RUNS) <= set(suite.runs) and set(getattr(exhibit, "PROBED", ())) <= probed
