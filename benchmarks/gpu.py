@@ -22,7 +22,8 @@ import torch
 from benchmarks import ratios
 from benchmarks.measure import header, interleaved
 from crossres import files
-from crossres.suites.spec import Budget, load_suite
+from crossres.suites.spec import Budget
+from crossres.suites.suite import load_suite
 from crossres.tools import plan
 from crossres.training.device import choose
 

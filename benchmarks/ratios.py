@@ -18,7 +18,8 @@ from crossres import files
 from crossres.suites.methods import Targets
 from crossres.suites.methods.kd import KD
 from crossres.suites.passes import TeacherLogits
-from crossres.suites.spec import Augmentation, Model, Optimisation, load_suite
+from crossres.suites.spec import Augmentation, Model, Optimisation
+from crossres.suites.suite import load_suite
 from crossres.tools import plan
 from crossres.training import shapes
 from crossres.training.augment import CIFAR100_NORMAL, MixedBatch, Stream, upsample

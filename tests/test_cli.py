@@ -15,7 +15,7 @@ from crossres import files
 from crossres.__main__ import main
 from crossres.files import write_json
 from crossres.records.summary import NUMBER_COLUMNS, TEXT_COLUMNS
-from crossres.suites.spec import load_suite
+from crossres.suites.suite import load_suite
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

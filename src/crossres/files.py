@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from crossres.base import CrossresError
 
 RESULTS = Path("results")
@@ -157,6 +159,23 @@ def _mend(path: Path) -> str:
     if SHIPPED.absolute() in path.absolute().parents:
         return "no rule makes it: git restore it, or ship it again (crossres ship)"
     return RESTORE
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        CrossresError: When the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CrossresError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CrossresError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise CrossresError(f"{path}: expected a mapping of keys")
+    return document
 
 
 def read_text(path: Path) -> str:

@@ -19,7 +19,8 @@ from crossres.records.record import read_record
 from crossres.report import catalog
 from crossres.suites.config import Config, chosen_suite, is_computed, read_config, results_dir, suite_path
 from crossres.suites.passes import Sharing, pass_key, passes, stored_passes
-from crossres.suites.spec import Spec, Suite
+from crossres.suites.spec import Spec
+from crossres.suites.suite import Suite
 from crossres.training.device import cuda_devices
 
 MOUNTED = {Path("/"), Path("/tmp"), Path("/var/tmp")}

@@ -29,7 +29,7 @@ from crossres.claims.document import (
 from crossres.files import write_json
 from crossres.records.record import Record, pack_bits, read_record
 from crossres.records.summary import summarise
-from crossres.suites.spec import Suite, load_suite
+from crossres.suites.suite import Suite, load_suite
 
 SUITES = [load_suite(path) for path in sorted(files.SUITES.glob("*.yaml"))]
 GAIN = {"kind": "contrast", "column": "accuracy_pct", "plus": ["kd_64_to_32"], "minus": ["kd_32"]}

@@ -15,7 +15,7 @@ from crossres.files import read_json, write_atomic, write_json
 from crossres.records import thesis
 from crossres.records.record import Record, read_record, write_record
 from crossres.records.summary import read_summary, summarise
-from crossres.suites.spec import load_suite, merge
+from crossres.suites.suite import load_suite, merge
 
 PUBLISHED = sorted(Path("paper/records/published").glob("*/seed*.json"))
 SHIPPED = sorted(Path("paper/records").glob("*/*/seed*.json"))

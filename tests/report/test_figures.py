@@ -15,7 +15,7 @@ from crossres.records.record import Epoch, Probed, Record, read_record
 from crossres.records.summary import summarise
 from crossres.report import drawing, exhibits, figures
 from crossres.report.facts import Facts
-from crossres.suites.spec import load_suite
+from crossres.suites.suite import load_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = exhibits.names("figures")

@@ -19,7 +19,8 @@ from crossres.records.summary import summarise
 from crossres.report import exhibits, pages, tables
 from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
-from crossres.suites.spec import Budget, Suite, load_suite
+from crossres.suites.spec import Budget
+from crossres.suites.suite import Suite, load_suite
 from crossres.tools import readme
 
 README = Path("README.md")

@@ -25,18 +25,8 @@ from crossres.report.latex import Latex, escape, mono, sourced
 from crossres.report.render import BuildInfo, build_pdf, environment, render_report
 from crossres.suites.compare import SETTINGS
 from crossres.suites.methods import METHODS
-from crossres.suites.spec import (
-    DATASETS,
-    Augmentation,
-    Budget,
-    Factor,
-    Model,
-    Optimisation,
-    Spec,
-    Suite,
-    View,
-    load_suite,
-)
+from crossres.suites.spec import DATASETS, Augmentation, Budget, Model, Optimisation, Spec, View
+from crossres.suites.suite import Factor, Suite, load_suite
 from crossres.training import shapes
 
 ROOT = Path(__file__).parents[2]

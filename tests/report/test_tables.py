@@ -17,7 +17,7 @@ from crossres.records.record import Record, read_record
 from crossres.records.summary import NUMBER_COLUMNS, TEXT_COLUMNS, read_summary, summarise
 from crossres.report import exhibits, tables
 from crossres.report.latex import Latex, escape
-from crossres.suites.spec import load_suite
+from crossres.suites.suite import load_suite
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,8 @@ import yaml
 from crossres import files
 from crossres.base import CrossresError, canonical_json, nearest
 from crossres.suites.config import chosen_suite, is_computed, read_config
-from crossres.suites.spec import Budget, Suite, load_suite, merge
+from crossres.suites.spec import Budget
+from crossres.suites.suite import Suite, load_suite, merge
 
 SUITES = sorted(path.stem for path in files.SUITES.glob("*.yaml"))
 

@@ -20,7 +20,8 @@ from crossres.__main__ import main
 from crossres.base import CrossresError
 from crossres.files import write_json
 from crossres.records.record import Record, TrainingResult, read_record, write_record
-from crossres.suites.spec import Budget, Spec, Suite, load_suite
+from crossres.suites.spec import Budget, Spec
+from crossres.suites.suite import Suite, load_suite
 from crossres.tools import choice, export
 from crossres.training import acquire, data
 from crossres.training.augment import CIFAR100_NORMAL, NORMALS, Normal, normalise

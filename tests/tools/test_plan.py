@@ -10,7 +10,8 @@ import pytest
 
 from crossres import files
 from crossres.__main__ import main
-from crossres.suites.spec import Budget, Model, Spec, load_suite
+from crossres.suites.spec import Budget, Model, Spec
+from crossres.suites.suite import load_suite
 from crossres.tools import plan
 from crossres.tools.plan import Machine, Work, count, fit, make_plan, memory_gib
 

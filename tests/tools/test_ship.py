@@ -18,7 +18,8 @@ from crossres.files import write_json
 from crossres.records import provenance
 from crossres.records.record import Checkpoint, Record, read_record, write_record
 from crossres.suites.config import Config, file_config
-from crossres.suites.spec import Budget, Suite, load_suite
+from crossres.suites.spec import Budget
+from crossres.suites.suite import Suite, load_suite
 from crossres.tools.ship import ship
 from crossres.tools.status import RunStatus, show, states
 from crossres.workflow import check_given

@@ -12,7 +12,8 @@ from crossres import files
 from crossres.__main__ import main
 from crossres.base import CrossresError
 from crossres.files import write_json
-from crossres.suites.spec import Spec, load_suite
+from crossres.suites.spec import Spec
+from crossres.suites.suite import load_suite
 from crossres.tools.show_batch import contact_sheet
 
 

@@ -20,7 +20,8 @@ from crossres.__main__ import main
 from crossres.files import write_json
 from crossres.records.record import Checkpoint, Epoch, TrainingResult
 from crossres.suites.config import Config
-from crossres.suites.spec import Budget, Spec, Suite, load_suite
+from crossres.suites.spec import Budget, Spec
+from crossres.suites.suite import Suite, load_suite
 from crossres.tools.history import recorded_history, state_history
 from crossres.tools.status import RunStatus
 from crossres.tools.watch import Curve, View, curves, picture

@@ -19,7 +19,8 @@ from PIL import Image
 
 from crossres import files
 from crossres.base import CrossresError
-from crossres.suites.spec import DATASETS, Dataset, View, load_suite
+from crossres.suites.spec import DATASETS, Dataset, View
+from crossres.suites.suite import load_suite
 from crossres.training import acquire, cifar, data, shapes
 from crossres.training.acquire import prepare
 from crossres.training.augment import NORMALS, Stream

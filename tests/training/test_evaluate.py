@@ -16,7 +16,8 @@ from torch import nn
 from crossres import files
 from crossres.base import CrossresError
 from crossres.records.record import Record, TrainingResult, read_record, write_record
-from crossres.suites.spec import Budget, Spec, load_suite
+from crossres.suites.spec import Budget, Spec
+from crossres.suites.suite import load_suite
 from crossres.training.augment import CIFAR100_NORMAL, normalise
 from crossres.training.evaluate import (
     BATCH_SIZE,

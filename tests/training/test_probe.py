@@ -16,7 +16,8 @@ from crossres.base import CrossresError
 from crossres.records.record import Epoch
 from crossres.suites.methods.base import Targets, cross_entropy
 from crossres.suites.methods.dkd import decoupled_divergences
-from crossres.suites.spec import Budget, Spec, load_suite, merge
+from crossres.suites.spec import Budget, Spec
+from crossres.suites.suite import load_suite, merge
 from crossres.training.loop import Trainer
 from crossres.training.probe import probed
 from crossres.training.progress import ProgressBar

@@ -15,7 +15,8 @@ from torch import Tensor
 from crossres import files
 from crossres.base import CrossresError
 from crossres.suites.passes import Sharing, pass_key, passes, steps_per_epoch, stored_passes
-from crossres.suites.spec import Budget, Spec, load_suite, merge
+from crossres.suites.spec import Budget, Spec
+from crossres.suites.suite import load_suite, merge
 from crossres.training import teacher
 from crossres.training.loop import Trainer
 from crossres.training.progress import ProgressBar

@@ -31,7 +31,8 @@ from crossres.suites.methods import Targets
 from crossres.suites.methods.ce import CrossEntropy
 from crossres.suites.methods.dkd import DKD
 from crossres.suites.methods.kd import KD
-from crossres.suites.spec import Budget, Optimisation, Spec, Suite, load_suite, merge
+from crossres.suites.spec import Budget, Optimisation, Spec
+from crossres.suites.suite import Suite, load_suite, merge
 from crossres.training import evaluate, models
 from crossres.training import loop as train
 from crossres.training import step as step_module

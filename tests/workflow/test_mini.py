@@ -13,7 +13,7 @@ from crossres.claims.audit import audit
 from crossres.claims.document import compare, load_claims
 from crossres.records.record import Record, read_record
 from crossres.records.summary import summarise
-from crossres.suites.spec import Suite, load_suite
+from crossres.suites.suite import Suite, load_suite
 from crossres.training.acquire import prepare
 from crossres.training.loop import Trainer
 from crossres.training.progress import ProgressBar

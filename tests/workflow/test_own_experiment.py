@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from crossres.records.record import read_record
-from crossres.suites.spec import load_suite
+from crossres.suites.suite import load_suite
 from crossres.training.augment import NORMALS
 from crossres.training.cifar import OFFICIAL
 from tests import cifar10

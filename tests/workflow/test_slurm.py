@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from crossres.files import suite_file
-from crossres.suites.spec import load_suite
+from crossres.suites.suite import load_suite
 from crossres.training.device import cuda_devices
 from tests.project import copy_of_the_project, outcome, snakemake
 from tests.slurm import Slurm, told

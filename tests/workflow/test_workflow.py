@@ -18,7 +18,7 @@ import pytest
 
 from crossres import files
 from crossres.report import catalog
-from crossres.suites.spec import load_suite
+from crossres.suites.suite import load_suite
 from tests.browser import Browser
 from tests.project import copy_of_the_project, snakemake
 

@@ -20,7 +20,7 @@ localrules:
 rule summary:
     input:
         records=shown_records(),
-        modules=FLOW.code("records"),
+        modules=FLOW.code("suites", "records"),
     output:
         f"{RESULTS}/summary.csv",
     log:

@@ -31,7 +31,8 @@ from crossres.claims.document import (
 from crossres.claims.measures import MINUTES, PROPORTIONS, AnyMeasure, Contrast, Ratio, Runs
 from crossres.records.record import Record, records_by_run
 from crossres.suites.compare import differences_beside
-from crossres.suites.spec import Spec, Suite
+from crossres.suites.spec import Spec
+from crossres.suites.suite import Suite
 
 LEVEL = 0.05
 """A p after correction has to be below it."""

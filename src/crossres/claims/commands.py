@@ -29,7 +29,7 @@ def audit(
     from crossres.claims.document import load_claims
     from crossres.records.record import read_record
     from crossres.records.summary import read_summary
-    from crossres.suites.spec import load_suite
+    from crossres.suites.suite import load_suite
 
     files.check_root()
     document = load_claims(claims)

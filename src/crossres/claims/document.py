@@ -16,7 +16,8 @@ from tabulate import tabulate
 
 from crossres.base import CrossresError, NonNegative, Strict, nearest
 from crossres.claims.measures import AnyMeasure, Contrast
-from crossres.suites.spec import DatasetName, read_yaml
+from crossres.files import read_yaml
+from crossres.suites.spec import DatasetName
 
 Verdict = Literal["reproduced", "direction only", "not reproduced", "arithmetic error", "confounded", "not tested here"]
 VERDICTS: dict[str, str] = {

@@ -18,7 +18,7 @@ def import_thesis(*, source: Annotated[str | None, Parameter(show_default=False)
     """
     from crossres.records import thesis
     from crossres.records.record import write_record
-    from crossres.suites.spec import load_suite
+    from crossres.suites.suite import load_suite
 
     files.check_root()
     for record in thesis.import_records(load_suite(files.suite_file("published")), source):

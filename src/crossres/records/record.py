@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 
 from crossres.base import Count, CrossresError, Positive, Probability, Strict
 from crossres.files import read_json, write_json
-from crossres.suites.spec import Spec, Suite
+from crossres.suites.spec import Spec
+from crossres.suites.suite import Suite
 
 SCHEMA_VERSION: Literal[1] = 1
 

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from crossres.base import CrossresError
 from crossres.records.record import Cost, Epoch, Evaluation, Provenance, Record, Source, SourceFile
-from crossres.suites.spec import Spec, Suite
+from crossres.suites.spec import Spec
+from crossres.suites.suite import Suite
 
 REPOSITORY = "https://github.com/gheith3/KnowledgeDistillation"
 COMMIT = "68fc1581138e5d8001efbf410bd0e3663961f111"

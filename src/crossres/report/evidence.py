@@ -19,7 +19,7 @@ from crossres.claims.document import (
 from crossres.claims.statistics import half_width
 from crossres.records.record import Record
 from crossres.report.facts import Facts, Number
-from crossres.suites.spec import Factor
+from crossres.suites.suite import Factor
 
 
 class ClaimRow(NamedTuple):

@@ -15,7 +15,7 @@ from crossres.base import CrossresError, nearest
 
 if TYPE_CHECKING:
     from crossres.report.facts import Facts
-    from crossres.suites.spec import Suite
+    from crossres.suites.suite import Suite
 
 KINDS = ("figures", "tables")
 

@@ -17,7 +17,8 @@ from crossres.records.summary import Role
 from crossres.report.tabular import per_run
 from crossres.suites.compare import SETTINGS, differences, plain, setting_text
 from crossres.suites.names import model_name, recipe_name, run_name
-from crossres.suites.spec import DATASETS, Spec, Suite, View
+from crossres.suites.spec import DATASETS, Spec, View
+from crossres.suites.suite import Suite
 
 ROLE_WORDS = {"teacher": "teachers", "student": "students", "alone": "networks that learn from the labels alone"}
 

@@ -12,7 +12,7 @@ from crossres.claims.document import Audit
 from crossres.files import read_json
 from crossres.records.record import Record, read_record
 from crossres.records.summary import read_summary
-from crossres.suites.spec import Suite, load_suite
+from crossres.suites.suite import Suite, load_suite
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crossres.files import SHIPPED, suite_file
-from crossres.suites.spec import Budget, Suite
+from crossres.suites.spec import Budget
+from crossres.suites.suite import Suite
 
 WIDTH = 74
 """Characters of a line of the command, as many as the report's lines hold."""

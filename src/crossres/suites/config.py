@@ -10,9 +10,10 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from crossres.base import Count, CrossresError, Strict, nearest
-from crossres.files import SUITES, suite_dir, suite_file
+from crossres.files import SUITES, read_yaml, suite_dir, suite_file
 from crossres.suites.passes import TeacherLogits
-from crossres.suites.spec import Budget, Suite, load_suite, read_yaml
+from crossres.suites.spec import Budget
+from crossres.suites.suite import Suite, load_suite
 
 
 class Config(Strict):

@@ -1,42 +1,18 @@
-"""What to run: suites, runs and the resolved spec of one run and seed.
+"""The spec of one run and seed: what training is a function of, besides data and teacher.
 
-A suite file holds the science; `load_suite` checks it, `Suite.resolve` turns one of its entries into a self-contained
-`Spec`, and the JSON of that spec is the unit of change of the workflow.
+A spec is self-contained, and its JSON is the workflow's unit of change: a run is trained again if its spec changes.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import yaml
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from crossres.base import Count, CrossresError, NonNegative, Positive, Probability, Strict, nearest
+from crossres.base import Count, NonNegative, Positive, Probability, Strict
 from crossres.suites.methods import Objective
 
 DatasetName = Literal["cifar100", "cifar10", "shapes"]
-RESERVED = ("figures", "tables", "pages", "export")
-"""Folders of a suite's results that are no run's."""
-
-
-def _is_a_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise ValueError(f"'{name}' names a folder: letters without accents, digits, _ and - only")
-    return name
-
-
-def _are_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"a seed is named twice in {list(seeds)}")
-    return seeds
-
-
-Name = Annotated[str, AfterValidator(_is_a_name)]
-"""What a suite or a run is called, and its folder."""
-Seeds = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_are_different)]
 
 
 class DatasetFacts(NamedTuple):
@@ -154,52 +130,6 @@ class Optimisation(Strict):
         return self
 
 
-class Run(Strict):
-    """One entry of a suite: everything but the data set and the seed."""
-
-    thesis_id: str | None = None
-    """Name of the thesis's run that this one repeats."""
-    model: Model
-    """The run's own network."""
-    view: View = View()
-    """How this run's own network sees the images."""
-    teacher: str | None = None
-    """Run whose selected weights teach this one; none for a teacher or a student alone."""
-    teacher_view: View | None = None
-    """How the teacher sees this run's mixed batch."""
-    teacher_seed: int | None = None
-    """Seed of the teacher's run; the same as this run's when absent."""
-    seeds: Seeds | None = None
-    """Seeds of this run; the suite's when absent."""
-    stream_seed: int | None = None
-    """Seed of the batches: order, augmentation and mixing; the run's own when absent. Given one, the seeds of a run see
-    the same batches and share a pass of their teacher, and differ in initial weights and dropout alone."""
-    augmentation: Augmentation = Augmentation()
-    """What is done to a training image."""
-    objective: Objective
-    """The loss, by its `method`."""
-    optimisation: Optimisation
-    """How the weights are found."""
-    probe_images: int = Field(default=0, ge=0)
-    """Training images of the fixed batch on which gradients and teacher are measured after every epoch; 0 for none."""
-
-    @model_validator(mode="after")
-    def _teacher_is_consistent(self) -> Run:
-        if self.objective.needs_teacher != (self.teacher is not None):
-            need = "needs a teacher" if self.objective.needs_teacher else "has no use for a teacher"
-            raise ValueError(f"objective {self.objective.method} {need}")
-        if self.probe_images and self.teacher is None:
-            raise ValueError("probe_images: what is measured takes a teacher; leave it out")
-        if self.teacher is not None and self.teacher_view is None:
-            raise ValueError("teacher_view: missing; say how the teacher sees the batch")
-        if self.view.kind == "upsampled":
-            raise ValueError("view.kind: 'upsampled' is a teacher_view; a run's own view is native or resized")
-        seen = self.teacher_view
-        if seen is not None and seen.kind != "upsampled" and seen != self.view:
-            raise ValueError("teacher_view: the teacher sees this run's batch: the same view, or kind: upsampled")
-        return self
-
-
 class Budget(Strict):
     """A cut of any suite, to try it out; its records and its report are stamped as truncated."""
 
@@ -211,6 +141,20 @@ class Budget(Strict):
     """Epochs of every run."""
     pretrained: bool | None = None
     """Whether to start from ImageNet weights."""
+
+    def changes(self, optimisation: Optimisation) -> dict[str, Any]:
+        """Return what it changes in a spec, itself included; nothing where it has no key."""
+        cut = self.model_dump(exclude_none=True)
+        if not cut:
+            return {}
+        sizes = {key: cut[key] for key in ("train_images", "test_images") if key in cut}
+        changes: dict[str, Any] = {"budget": cut, "dataset": sizes}
+        if self.pretrained is not None:
+            changes["model"] = {"pretrained": self.pretrained}
+        if self.epochs is not None:
+            warmup = min(optimisation.warmup_epochs, self.epochs - 1)
+            changes["optimisation"] = {"epochs": self.epochs, "warmup_epochs": warmup}
+        return changes
 
 
 class Spec(Strict):
@@ -257,178 +201,3 @@ class Spec(Strict):
         if wants_validation and not self.dataset.validation_images:
             raise ValueError("select best_on_validation needs dataset.validation_images above 0")
         return self
-
-
-class Factor(Strict):
-    """One axis of a suite's design: runs that are meant to differ in one thing."""
-
-    title: str
-    """What is varied, and what is held."""
-    levels: dict[str, str]
-    """Run of each level, the one that the others are compared with first; a run may be a level of several factors."""
-
-
-class Suite(Strict):
-    """A named set of runs with shared settings."""
-
-    suite: Name
-    """Name of the suite, and of its folder under results/."""
-    title: str
-    """One line for the report's first page."""
-    notice: str | None = None
-    """What a reader must know before any figure, in a box on the report's first page."""
-    records: Literal["computed", "shipped"] = "computed"
-    """`shipped`: the records are given and no rule can compute them."""
-    device: Literal["any", "cuda"] = "any"
-    """What training needs."""
-    dataset: Dataset
-    """The images of all its runs."""
-    seeds: Seeds = (42,)
-    """Seeds of every run that names none itself."""
-    runs: dict[Name, Run] = Field(min_length=1)
-    """The runs by name: teachers, students, and students without a teacher."""
-    factors: dict[str, Factor] = {}
-    """The design: which runs to compare for what. The report sets a table of each."""
-
-    @model_validator(mode="after")
-    def _folders_are_free(self) -> Suite:
-        for name in self.runs:
-            if name in RESERVED:
-                raise ValueError(f"runs.{name}: results/{self.suite}/{name} holds something else; choose another name")
-        return self
-
-    @model_validator(mode="after")
-    def _levels_exist(self) -> Suite:
-        for name, factor in self.factors.items():
-            for level, run in factor.levels.items():
-                if run not in self.runs:
-                    raise ValueError(f"factors.{name}.levels.{level}: no run '{run}'{nearest(run, self.runs)}")
-        return self
-
-    @model_validator(mode="after")
-    def _teachers_exist(self) -> Suite:
-        for name, run in self.runs.items():
-            if run.teacher is not None and run.teacher not in self.runs:
-                raise ValueError(f"runs.{name}.teacher: no run '{run.teacher}'{nearest(run.teacher, self.runs)}")
-            if run.teacher is not None and self.runs[run.teacher].teacher is not None:
-                raise ValueError(f"runs.{name}.teacher: '{run.teacher}' is itself a student")
-        return self
-
-    def seeds_of(self, name: str) -> tuple[int, ...]:
-        """Return the seeds that a run is computed with."""
-        return self.run(name).seeds or self.seeds
-
-    def run(self, name: str) -> Run:
-        """Return a run by name.
-
-        Raises:
-            CrossresError: When there is none, naming the nearest.
-        """
-        if name not in self.runs:
-            raise CrossresError(f"suite {self.suite} has no run '{name}'{nearest(name, self.runs)}")
-        return self.runs[name]
-
-    def resolve(self, name: str, seed: int, budget: Budget | None = None) -> Spec:
-        """Return the self-contained spec of one run and seed, cut by a budget if one is given."""
-        run = self.run(name)
-        cut = (budget or Budget()).model_dump(exclude_none=True)
-        sizes: dict[str, Any] = {key: cut[key] for key in ("train_images", "test_images") if key in cut}
-        dataset = self.dataset.model_copy(update=sizes)
-        model, optimisation = run.model, run.optimisation
-        if "pretrained" in cut:
-            model = model.model_copy(update={"pretrained": cut["pretrained"]})
-        if "epochs" in cut:
-            warmup = min(optimisation.warmup_epochs, cut["epochs"] - 1)
-            optimisation = optimisation.model_copy(update={"epochs": cut["epochs"], "warmup_epochs": warmup})
-        teacher_seed = None if run.teacher is None else (seed if run.teacher_seed is None else run.teacher_seed)
-        document = {
-            **run.model_dump(exclude={"seeds", "model", "optimisation", "teacher_seed"}),
-            **{"suite": self.suite, "run": name, "seed": seed, "teacher_seed": teacher_seed},
-            **{"dataset": dataset.model_dump(), "model": model.model_dump(), "budget": cut or None},
-            **{"optimisation": optimisation.model_dump()},
-        }
-        return Spec.parse(document, f"suite {self.suite}, run {name}")
-
-    def jobs(self) -> list[tuple[str, int]]:
-        """Return every (run, seed) of the suite, in the file's order."""
-        return [(name, seed) for name in self.runs for seed in self.seeds_of(name)]
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two nested mappings; the second wins, and a change of `method` starts its objective afresh."""
-    if "method" in over and base.get("method") not in (None, over["method"]):
-        return dict(over)
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises:
-        CrossresError: When the file is missing, is not YAML, or is not a mapping.
-    """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CrossresError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CrossresError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(document, dict):
-        raise CrossresError(f"{path}: expected a mapping of keys")
-    return document
-
-
-def load_suite(path: Path) -> Suite:
-    """Read and check a suite file.
-
-    `extends: FILE` starts from another suite beside it. Under `presets` stand partial runs; a run's `use: [names]`
-    merges them in order, and the run's own keys come last. A run that is null is left out.
-
-    Args:
-        path: The suite's YAML file.
-
-    Returns:
-        The suite, with every run complete.
-
-    Raises:
-        CrossresError: One line that names the key and the mend.
-    """
-    document = _extended(path)
-    presets = _mapping(document.pop("presets", None) or {}, f"{path}: presets")
-    runs = {}
-    for name, run in _mapping(document.get("runs", {}), f"{path}: runs").items():
-        if run is None:
-            continue
-        entry = dict(_mapping(run, f"{path}: runs.{name}"))
-        uses = entry.pop("use", [])
-        if not (isinstance(uses, list) and all(isinstance(preset, str) for preset in uses)):
-            raise CrossresError(f"{path}: runs.{name}.use: expected a list of presets, such as [{uses}]")
-        for preset in reversed(uses):
-            if preset not in presets:
-                raise CrossresError(f"{path}: runs.{name}.use: no preset '{preset}'{nearest(preset, presets)}")
-            entry = merge(_mapping(presets[preset], f"{path}: presets.{preset}"), entry)
-        runs[name] = entry
-    return Suite.parse({**document, "runs": runs}, str(path))
-
-
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise CrossresError(f"{where}: expected a mapping of keys (got {value!r:.40})")
-    return value
-
-
-def _extended(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
-    document = read_yaml(path)
-    parent = document.pop("extends", None)
-    if parent is None:
-        return document
-    if not isinstance(parent, str):
-        raise CrossresError(f"{path}: extends: expected the name of a file beside it (got {parent!r:.40})")
-    children = (*children, path.resolve())
-    if (path.parent / parent).resolve() in children:
-        raise CrossresError(f"{path}: extends: {parent} extends this file itself")
-    return merge(_extended(path.parent / parent, children), document)

@@ -10,7 +10,8 @@ import yaml
 from crossres import files
 from crossres.files import dump_json
 from crossres.records.record import Record
-from crossres.suites.spec import DATASETS, Spec, Suite, View
+from crossres.suites.spec import DATASETS, Spec, View
+from crossres.suites.suite import Suite
 
 TEMPLATE = "model_card.md.j2"
 SELECTED = {

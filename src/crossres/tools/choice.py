@@ -8,7 +8,7 @@ from typing import NamedTuple
 from crossres import files
 from crossres.base import CrossresError
 from crossres.records.record import Record, read_record
-from crossres.suites.spec import Suite
+from crossres.suites.suite import Suite
 
 
 class Choice(NamedTuple):

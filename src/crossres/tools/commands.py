@@ -210,7 +210,7 @@ def readme(*, file: Path = Path("README.md")) -> None:
     from crossres.records.record import read_record
     from crossres.records.summary import summarise
     from crossres.report.inputs import ReportInputs
-    from crossres.suites.spec import load_suite
+    from crossres.suites.suite import load_suite
     from crossres.tools import readme as page
 
     files.check_root()

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from crossres.base import CrossresError
 from crossres.files import dump_json, write_atomic
-from crossres.suites.spec import Spec, Suite
+from crossres.suites.spec import Spec
+from crossres.suites.suite import Suite
 from crossres.tools.card import Exported, Parity, card, describe
 from crossres.tools.choice import Choice
 from crossres.training.acquire import check

@@ -11,7 +11,8 @@ from crossres.base import Strict
 from crossres.files import write_atomic
 from crossres.suites.config import Config
 from crossres.suites.methods import METHODS
-from crossres.suites.spec import Augmentation, Budget, Dataset, Factor, Model, Optimisation, Run, Suite, View
+from crossres.suites.spec import Augmentation, Budget, Dataset, Model, Optimisation, View
+from crossres.suites.suite import Factor, Run, Suite
 
 Schema = dict[str, Any]
 

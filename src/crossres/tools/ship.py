@@ -9,7 +9,8 @@ from crossres import files
 from crossres.base import CrossresError
 from crossres.records import provenance
 from crossres.records.record import Record, read_record, write_record
-from crossres.suites.spec import Spec, Suite
+from crossres.suites.spec import Spec
+from crossres.suites.suite import Suite
 
 
 def stale(record: Record, spec: Spec, sources_sha256: str) -> str | None:

@@ -16,7 +16,8 @@ from crossres.base import CrossresError
 from crossres.records import provenance
 from crossres.records.record import Checkpoint, read_record
 from crossres.suites.config import Config, is_computed, results_dir
-from crossres.suites.spec import Spec, Suite
+from crossres.suites.spec import Spec
+from crossres.suites.suite import Suite
 from crossres.tools.history import newest_state
 from crossres.tools.ship import stale
 

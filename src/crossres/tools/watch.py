@@ -15,7 +15,7 @@ from crossres import files
 from crossres.base import CrossresError, nearest
 from crossres.records.record import Epoch
 from crossres.suites.config import Config, results_dir
-from crossres.suites.spec import Suite
+from crossres.suites.suite import Suite
 from crossres.tools.history import recorded_history, state_history
 from crossres.tools.status import RunStatus, show, states
 

@@ -1,0 +1,230 @@
+"""A suite: a named set of runs with shared settings, read from one YAML file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from crossres.base import CrossresError, Strict, nearest
+from crossres.files import read_yaml
+from crossres.suites.methods import Objective
+from crossres.suites.spec import Augmentation, Budget, Dataset, Model, Optimisation, Spec, View
+
+RESERVED = ("figures", "tables", "pages", "export")
+"""Folders of a suite's results that are no run's."""
+
+
+def _is_a_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError(f"'{name}' names a folder: letters without accents, digits, _ and - only")
+    return name
+
+
+def _are_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"a seed is named twice in {list(seeds)}")
+    return seeds
+
+
+Name = Annotated[str, AfterValidator(_is_a_name)]
+"""What a suite or a run is called, and its folder."""
+Seeds = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_are_different)]
+
+
+class Run(Strict):
+    """One entry of a suite: everything but the data set and the seed."""
+
+    thesis_id: str | None = None
+    """Name of the thesis's run that this one repeats."""
+    model: Model
+    """The run's own network."""
+    view: View = View()
+    """How this run's own network sees the images."""
+    teacher: str | None = None
+    """Run whose selected weights teach this one; none for a teacher or a student alone."""
+    teacher_view: View | None = None
+    """How the teacher sees this run's mixed batch."""
+    teacher_seed: int | None = None
+    """Seed of the teacher's run; the same as this run's when absent."""
+    seeds: Seeds | None = None
+    """Seeds of this run; the suite's when absent."""
+    stream_seed: int | None = None
+    """Seed of the batches: order, augmentation and mixing; the run's own when absent. Given one, the seeds of a run see
+    the same batches and share a pass of their teacher, and differ in initial weights and dropout alone."""
+    augmentation: Augmentation = Augmentation()
+    """What is done to a training image."""
+    objective: Objective
+    """The loss, by its `method`."""
+    optimisation: Optimisation
+    """How the weights are found."""
+    probe_images: int = Field(default=0, ge=0)
+    """Training images of the fixed batch on which gradients and teacher are measured after every epoch; 0 for none."""
+
+    @model_validator(mode="after")
+    def _teacher_is_consistent(self) -> Run:
+        if self.objective.needs_teacher != (self.teacher is not None):
+            need = "needs a teacher" if self.objective.needs_teacher else "has no use for a teacher"
+            raise ValueError(f"objective {self.objective.method} {need}")
+        if self.probe_images and self.teacher is None:
+            raise ValueError("probe_images: what is measured takes a teacher; leave it out")
+        if self.teacher is not None and self.teacher_view is None:
+            raise ValueError("teacher_view: missing; say how the teacher sees the batch")
+        if self.view.kind == "upsampled":
+            raise ValueError("view.kind: 'upsampled' is a teacher_view; a run's own view is native or resized")
+        seen = self.teacher_view
+        if seen is not None and seen.kind != "upsampled" and seen != self.view:
+            raise ValueError("teacher_view: the teacher sees this run's batch: the same view, or kind: upsampled")
+        return self
+
+
+class Factor(Strict):
+    """One axis of a suite's design: runs that are meant to differ in one thing."""
+
+    title: str
+    """What is varied, and what is held."""
+    levels: dict[str, str]
+    """Run of each level, the one that the others are compared with first; a run may be a level of several factors."""
+
+
+class Suite(Strict):
+    """A named set of runs with shared settings."""
+
+    suite: Name
+    """Name of the suite, and of its folder under results/."""
+    title: str
+    """One line for the report's first page."""
+    notice: str | None = None
+    """What a reader must know before any figure, in a box on the report's first page."""
+    records: Literal["computed", "shipped"] = "computed"
+    """`shipped`: the records are given and no rule can compute them."""
+    device: Literal["any", "cuda"] = "any"
+    """What training needs."""
+    dataset: Dataset
+    """The images of all its runs."""
+    seeds: Seeds = (42,)
+    """Seeds of every run that names none itself."""
+    runs: dict[Name, Run] = Field(min_length=1)
+    """The runs by name: teachers, students, and students without a teacher."""
+    factors: dict[str, Factor] = {}
+    """The design: which runs to compare for what. The report sets a table of each."""
+
+    @model_validator(mode="after")
+    def _folders_are_free(self) -> Suite:
+        for name in self.runs:
+            if name in RESERVED:
+                raise ValueError(f"runs.{name}: results/{self.suite}/{name} holds something else; choose another name")
+        return self
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> Suite:
+        for name, factor in self.factors.items():
+            for level, run in factor.levels.items():
+                if run not in self.runs:
+                    raise ValueError(f"factors.{name}.levels.{level}: no run '{run}'{nearest(run, self.runs)}")
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_exist(self) -> Suite:
+        for name, run in self.runs.items():
+            if run.teacher is not None and run.teacher not in self.runs:
+                raise ValueError(f"runs.{name}.teacher: no run '{run.teacher}'{nearest(run.teacher, self.runs)}")
+            if run.teacher is not None and self.runs[run.teacher].teacher is not None:
+                raise ValueError(f"runs.{name}.teacher: '{run.teacher}' is itself a student")
+        return self
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """Return the seeds that a run is computed with."""
+        return self.run(name).seeds or self.seeds
+
+    def run(self, name: str) -> Run:
+        """Return a run by name.
+
+        Raises:
+            CrossresError: When there is none, naming the nearest.
+        """
+        if name not in self.runs:
+            raise CrossresError(f"suite {self.suite} has no run '{name}'{nearest(name, self.runs)}")
+        return self.runs[name]
+
+    def resolve(self, name: str, seed: int, budget: Budget | None = None) -> Spec:
+        """Return the self-contained spec of one run and seed, cut by a budget if one is given."""
+        run = self.run(name)
+        teacher_seed = seed if run.teacher_seed is None else run.teacher_seed
+        document = run.model_dump(exclude={"seeds"}) | {
+            "suite": self.suite,
+            "run": name,
+            "seed": seed,
+            "teacher_seed": None if run.teacher is None else teacher_seed,
+            "dataset": self.dataset.model_dump(),
+        }
+        if budget is not None:
+            document = merge(document, budget.changes(run.optimisation))
+        return Spec.parse(document, f"suite {self.suite}, run {name}")
+
+    def jobs(self) -> list[tuple[str, int]]:
+        """Return every (run, seed) of the suite, in the file's order."""
+        return [(name, seed) for name in self.runs for seed in self.seeds_of(name)]
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two nested mappings; the second wins, and a change of `method` starts its objective afresh."""
+    if "method" in over and base.get("method") not in (None, over["method"]):
+        return dict(over)
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def load_suite(path: Path) -> Suite:
+    """Read and check a suite file.
+
+    `extends: FILE` starts from another suite beside it. Under `presets` stand partial runs; a run's `use: [names]`
+    merges them in order, and the run's own keys come last. A run that is null is left out.
+
+    Raises:
+        CrossresError: One line that names the key and the fix.
+    """
+    document = _with_parents(path)
+    presets = _mapping(document.pop("presets", None) or {}, f"{path}: presets")
+    runs = _mapping(document.get("runs", {}), f"{path}: runs")
+    document["runs"] = {name: _complete(run, presets, path, name) for name, run in runs.items() if run is not None}
+    return Suite.parse(document, str(path))
+
+
+def _with_parents(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a suite file, merged into the one that it extends."""
+    document = read_yaml(path)
+    parent = document.pop("extends", None)
+    if parent is None:
+        return document
+    if not isinstance(parent, str):
+        raise CrossresError(f"{path}: extends: expected the name of a file beside it (got {parent!r:.40})")
+    children = (*children, path.resolve())
+    if (path.parent / parent).resolve() in children:
+        raise CrossresError(f"{path}: extends: {parent} extends this file itself")
+    return merge(_with_parents(path.parent / parent, children), document)
+
+
+def _complete(run: Any, presets: Mapping[str, Any], path: Path, name: str) -> dict[str, Any]:
+    """Return a run merged into the presets that it uses."""
+    entry = dict(_mapping(run, f"{path}: runs.{name}"))
+    used = entry.pop("use", [])
+    if not (isinstance(used, list) and all(isinstance(preset, str) for preset in used)):
+        raise CrossresError(f"{path}: runs.{name}.use: expected a list of presets, such as [{used}]")
+    for preset in reversed(used):
+        if preset not in presets:
+            raise CrossresError(f"{path}: runs.{name}.use: no preset '{preset}'{nearest(preset, presets)}")
+        entry = merge(_mapping(presets[preset], f"{path}: presets.{preset}"), entry)
+    return entry
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise CrossresError(f"{where}: expected a mapping of keys (got {value!r:.40})")
+    return value
