@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from crossres.training.augment import CIFAR100_NORMAL, cutmix, mixup
+from crossres.suites.datasets import CIFAR100_NORMALISATION
+from crossres.training.augment import cutmix, mixup
 from crossres.training.device import autocast
 
 
@@ -29,7 +30,7 @@ def pil_transform(size_px: int = 32) -> Any:
             transforms.RandomHorizontalFlip(),
             transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10),
             transforms.ToTensor(),
-            transforms.Normalize(*CIFAR100_NORMAL),
+            transforms.Normalize(*CIFAR100_NORMALISATION),
             transforms.RandomErasing(p=0.25, scale=(0.02, 0.2)),
         ]
     )
@@ -43,7 +44,7 @@ def tensor_transform(size_px: int = 32) -> Any:
             v2.RandomHorizontalFlip(),
             v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),
             v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(*map(list, CIFAR100_NORMAL)),
+            v2.Normalize(*map(list, CIFAR100_NORMALISATION)),
             v2.RandomErasing(p=0.25, scale=(0.02, 0.2)),
         ]
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from benchmarks import frameworks
 from benchmarks.measure import child_seconds, interleaved, peak_memory_mib
 from crossres import files
+from crossres.suites.datasets import CIFAR100_NORMALISATION
 from crossres.suites.methods import Targets
 from crossres.suites.methods.kd import KD
 from crossres.suites.passes import TeacherLogits
@@ -22,7 +23,7 @@ from crossres.suites.spec import Augmentation, Model, Optimisation
 from crossres.suites.suite import load_suite
 from crossres.tools import plan
 from crossres.training import shapes
-from crossres.training.augment import CIFAR100_NORMAL, MixedBatch, Stream, upsample
+from crossres.training.augment import MixedBatch, Stream, upsample
 from crossres.training.models import build
 from crossres.training.step import Step
 from crossres.training.teacher import forward_format
@@ -50,7 +51,7 @@ class Setting(NamedTuple):
 
     def stream(self, augmentation: Augmentation = STRONG) -> Stream:
         images, labels = (part.to(self.device) for part in generated())
-        return Stream(augmentation, images, labels, seed=1, batch_size=self.batch_size, normal=CIFAR100_NORMAL)
+        return Stream(augmentation, images, labels, 1, self.batch_size, CIFAR100_NORMALISATION)
 
     def step(self, teacher: Callable[[Tensor], Tensor] | None, capture: bool = False) -> Step:
         optimisation = Optimisation(epochs=200)

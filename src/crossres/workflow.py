@@ -189,9 +189,8 @@ class Workflow:
         """
         config = self.config
         folders = [self.basedir, Path(self.suite_file).parent, Path(self.results), config.data_dir]
-        sources = [config.cifar100, config.cifar10, config.weights_dir]
         gpu = ["--nv"] if config.device != "cpu" and cuda_devices() > 0 else []
-        words = shlex.join([*binds([*folders, *sources]), *gpu])
+        words = shlex.join([*binds([*folders, *config.sources]), *gpu])
         return given if words in given else f"{given} {words}"
 
     def uses_gpu(self, on_cluster: bool) -> bool:

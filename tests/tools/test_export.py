@@ -20,11 +20,12 @@ from crossres.__main__ import main
 from crossres.base import CrossresError
 from crossres.files import write_json
 from crossres.records.record import Record, TrainingResult, read_record, write_record
+from crossres.suites.datasets import CIFAR100_NORMALISATION, Normalisation
 from crossres.suites.spec import Budget, Spec
 from crossres.suites.suite import Suite, load_suite
 from crossres.tools import choice, export
 from crossres.training import acquire, data
-from crossres.training.augment import CIFAR100_NORMAL, NORMALS, Normal, normalise
+from crossres.training.augment import normalise
 from crossres.training.evaluate import evaluate, load_network, pack_weights
 from crossres.training.models import build
 from tests.project import copy_of_the_project, snakemake
@@ -44,7 +45,7 @@ def finish(spec: Spec, results: Path, root: Path) -> Record:
     with torch.no_grad():
         images = data.load(spec.dataset.model_copy(update={"validation_images": 0}), spec.view, root, CPU)
         for _ in range(8):
-            network(normalise(images.test.images[:32], NORMALS[spec.dataset.name]))
+            network(normalise(images.test.images[:32], spec.dataset.info.normalisation))
         for parameter in list(network.parameters())[-2:]:
             parameter.mul_(30)
     content = pack_weights(network, spec, epoch=1)
@@ -152,7 +153,7 @@ def check_the_card(folder: Path, classes: int) -> None:
     pixels = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
     network = load_network(folder / "model.safetensors", CPU)[0].eval()
     with torch.no_grad():
-        expected = network(normalise(pixels, CIFAR100_NORMAL))
+        expected = network(normalise(pixels, CIFAR100_NORMALISATION))
     assert expected.shape == (7, classes) and expected.std() > 0.1
     for rows in (slice(0, 7), slice(3, 4)):
         ran = run_the_card(folder, pixels[rows].float() / 255)
@@ -218,7 +219,7 @@ def test_a_difference_is_one_line_and_nothing_is_written(
     whole = export.to_onnx
 
     def off(model: export.Deployed, spec: Spec, notes: dict[str, str]) -> tuple[bytes, int]:
-        return whole(export.Deployed(model.network, Normal((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))), spec, notes)
+        return whole(export.Deployed(model.network, Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))), spec, notes)
 
     monkeypatch.setattr(export, "to_onnx", off)
     words = ["export", "demo", "--results", str(finished.results), "--data", str(finished.root)]

@@ -15,9 +15,9 @@ from torch.nn import functional
 from torchvision import transforms
 from torchvision.transforms import functional as vision
 
+from crossres.suites.datasets import CIFAR100_NORMALISATION
 from crossres.suites.spec import Augmentation
 from crossres.training import augment as stream
-from crossres.training.augment import CIFAR100_NORMAL
 from tests.conftest import find_cifar100
 
 STRONG = Augmentation(auto_augment="cifar10", erase_prob=0.25)
@@ -148,11 +148,11 @@ def test_augment_is_bit_identical_at_other_sizes(natural, size, padding):
 def test_normalise_and_erase_equal_torchvision(natural):
     images = torch.cat([_odd_images(), natural[:1000]])
     boxes = stream.draw(STRONG.model_copy(update={"erase_prob": 1.0}), len(images), 32, seed=1, epoch=1).erase
-    to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*CIFAR100_NORMAL)])
+    to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*CIFAR100_NORMALISATION)])
     expected = []
     for image, (top, bottom, left, right) in zip(images, boxes.tolist(), strict=True):
         expected.append(vision.erase(to_tensor(_pil(image)), top, left, bottom - top, right - left, torch.zeros(1)))
-    assert torch.equal(stream.erase(stream.normalise(images, CIFAR100_NORMAL), boxes), torch.stack(expected))
+    assert torch.equal(stream.erase(stream.normalise(images, CIFAR100_NORMALISATION), boxes), torch.stack(expected))
 
 
 @pytest.mark.parametrize("size", [16, 24, 48, 64, 96])
@@ -280,7 +280,7 @@ def images(natural) -> torch.Tensor:
 
 
 def _stream(images, augmentation=STRONG, seed=42, batch_size=32) -> stream.Stream:
-    return stream.Stream(augmentation, images, torch.arange(len(images)), seed, batch_size, CIFAR100_NORMAL)
+    return stream.Stream(augmentation, images, torch.arange(len(images)), seed, batch_size, CIFAR100_NORMALISATION)
 
 
 def _equal(one: stream.MixedBatch, other: stream.MixedBatch) -> bool:
@@ -358,7 +358,7 @@ def test_the_stream_composes_the_parts(images):
     draws = stream.draw(STRONG, COUNT, 32, 42, 1)
     for step in range(6):
         rows = running.batch(1, step).target_a.numpy()
-        plain = stream.normalise(_by_torchvision(images[rows], draws.rows(rows), 4), CIFAR100_NORMAL)
+        plain = stream.normalise(_by_torchvision(images[rows], draws.rows(rows), 4), CIFAR100_NORMALISATION)
         mixing = stream.draw_mixing(STRONG, 32, 32, 42, 1, step)
         expected = stream.mix(stream.erase(plain, draws.erase[rows]), torch.from_numpy(rows), mixing)
         assert _equal(running.batch(1, step), expected)
@@ -367,7 +367,7 @@ def test_the_stream_composes_the_parts(images):
 def test_basic_without_anything_is_the_normalised_image(images):
     nothing = Augmentation(crop_padding_px=0, flip_prob=0.0, mix_prob=0.0)
     batch = _stream(images, nothing).batch(1, 0)
-    assert torch.equal(batch.images, stream.normalise(images[batch.target_a], CIFAR100_NORMAL))
+    assert torch.equal(batch.images, stream.normalise(images[batch.target_a], CIFAR100_NORMALISATION))
     assert torch.equal(batch.target_b, batch.target_a)
     assert batch.lam.shape == () and batch.lam.dtype == torch.float32 and batch.lam == 1
     assert batch.targets == (batch.target_a, batch.target_b, batch.lam)
@@ -419,7 +419,7 @@ def test_mistakes_are_named(images):
     with pytest.raises(ValueError, match="uint8"):
         _stream(images.float())
     with pytest.raises(ValueError, match="labels"):
-        stream.Stream(STRONG, images, torch.arange(3), 0, 32, CIFAR100_NORMAL)
+        stream.Stream(STRONG, images, torch.arange(3), 0, 32, CIFAR100_NORMALISATION)
     with pytest.raises(ValueError, match="batch_size 301"):
         _stream(images, batch_size=301)
     for epoch, step in ((0, 0), (1, 9), (1, -1)):
@@ -434,11 +434,11 @@ def test_cuda_equals_cpu(natural):
     draws = stream.draw(STRONG, len(images), 32, seed=1, epoch=1)
     assert torch.equal(stream.augment(images.cuda(), draws, 4).cpu(), stream.augment(images, draws, 4))
     assert torch.equal(
-        stream.normalise(images.cuda(), CIFAR100_NORMAL).cpu(), stream.normalise(images, CIFAR100_NORMAL)
+        stream.normalise(images.cuda(), CIFAR100_NORMALISATION).cpu(), stream.normalise(images, CIFAR100_NORMALISATION)
     )
     assert torch.equal(stream.resize(images[:200].cuda(), 64).cpu(), stream.resize(images[:200], 64))
     labels = torch.arange(len(images))
-    on_cpu = stream.Stream(STRONG, images, labels, 42, 128, CIFAR100_NORMAL)
-    on_cuda = stream.Stream(STRONG, images.cuda(), labels.cuda(), 42, 128, CIFAR100_NORMAL)
+    on_cpu = stream.Stream(STRONG, images, labels, 42, 128, CIFAR100_NORMALISATION)
+    on_cuda = stream.Stream(STRONG, images.cuda(), labels.cuda(), 42, 128, CIFAR100_NORMALISATION)
     for expected, batch in zip(on_cpu.epoch(1), on_cuda.epoch(1), strict=True):
         assert all(torch.equal(theirs.cpu(), ours) for theirs, ours in zip(batch, expected, strict=True))

@@ -23,7 +23,7 @@ from crossres.suites.spec import DATASETS, Dataset, View
 from crossres.suites.suite import load_suite
 from crossres.training import acquire, cifar, data, shapes
 from crossres.training.acquire import prepare
-from crossres.training.augment import NORMALS, Stream
+from crossres.training.augment import Stream
 from crossres.training.data import Images, load
 from tests import cifar10
 
@@ -72,7 +72,11 @@ def test_generated_splits_differ() -> None:
 
 def test_generated_set_is_balanced_and_as_large_as_its_facts(shapes_root: Path) -> None:
     facts = DATASETS["shapes"]
-    assert facts[1:] == (len(shapes.CLASSES), shapes.TRAIN_IMAGES, shapes.TEST_IMAGES)
+    assert (facts.classes, facts.train_images, facts.test_images) == (
+        len(shapes.CLASSES),
+        shapes.TRAIN_IMAGES,
+        shapes.TEST_IMAGES,
+    )
     images = loaded(shapes_root, Dataset(name="shapes"))
     for split, count in ((images.train, facts.train_images), (images.test, facts.test_images)):
         assert split.images.shape == (count, 3, 32, 32)
@@ -484,14 +488,14 @@ def test_a_wrong_batch_of_cifar10_is_named(small_cifar10: dict[str, bytes], tmp_
 
 
 def test_each_set_is_normalised_with_its_own_figures() -> None:
-    assert NORMALS["cifar10"] != NORMALS["cifar100"] == NORMALS["shapes"]
-    assert set(NORMALS) == set(acquire.LAYOUTS) == set(DATASETS)
     spec = load_suite(files.suite_file("demo")).resolve("teacher_32", 1)
     other = spec.model_copy(update={"dataset": Dataset(name="cifar10")})
     pixels = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(64)
     one, two = (Stream.of(each, pixels, labels).batch(1, 0).images for each in (spec, other))
-    (mean, std), (mean10, std10) = (torch.tensor(NORMALS[name])[..., None, None] for name in ("shapes", "cifar10"))
+    (mean, std), (mean10, std10) = (
+        torch.tensor(DATASETS[name].normalisation)[..., None, None] for name in ("shapes", "cifar10")
+    )
     torch.testing.assert_close(one * std + mean, two * std10 + mean10)
 
 
@@ -504,5 +508,5 @@ def test_the_figures_of_the_real_cifar10(tmp_path: Path) -> None:
     assert images.train.labels.bincount().tolist() == [5_000] * 10
     assert images.test.labels.bincount().tolist() == [1_000] * 10
     pixels = images.train.images.permute(1, 0, 2, 3).flatten(1).double() / 255
-    for found, expected in zip((pixels.mean(1), pixels.std(1)), NORMALS["cifar10"], strict=True):
+    for found, expected in zip((pixels.mean(1), pixels.std(1)), DATASETS["cifar10"].normalisation, strict=True):
         assert found.tolist() == pytest.approx(list(expected), abs=1e-4)

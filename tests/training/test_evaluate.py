@@ -16,9 +16,10 @@ from torch import nn
 from crossres import files
 from crossres.base import CrossresError
 from crossres.records.record import Record, TrainingResult, read_record, write_record
+from crossres.suites.datasets import CIFAR100_NORMALISATION
 from crossres.suites.spec import Budget, Spec
 from crossres.suites.suite import load_suite
-from crossres.training.augment import CIFAR100_NORMAL, normalise
+from crossres.training.augment import normalise
 from crossres.training.evaluate import (
     BATCH_SIZE,
     CALIBRATION_BINS,
@@ -148,14 +149,14 @@ def network() -> nn.Module:
 @pytest.mark.parametrize("count", [1, BATCH_SIZE - 1, BATCH_SIZE, BATCH_SIZE + 1, 2 * BATCH_SIZE + 3])
 def test_every_image_is_predicted_once_and_in_order(count: int, network: nn.Module) -> None:
     images = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
-    logits = predict(network, images, CIFAR100_NORMAL)
+    logits = predict(network, images, CIFAR100_NORMALISATION)
     assert logits.shape == (count, 20)
     assert logits.dtype == torch.float32
     assert not logits.requires_grad
     network.eval()
     with torch.no_grad():
         for row in {0, count // 2, count - 1}:
-            expected = network(normalise(images[row : row + 1], CIFAR100_NORMAL))
+            expected = network(normalise(images[row : row + 1], CIFAR100_NORMALISATION))
             torch.testing.assert_close(logits[row : row + 1], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -163,7 +164,7 @@ def test_every_image_is_predicted_once_and_in_order(count: int, network: nn.Modu
 def test_predicting_changes_nothing(training: bool, network: nn.Module) -> None:
     network.train(training)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    predict(network, torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8), CIFAR100_NORMAL)
+    predict(network, torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8), CIFAR100_NORMALISATION)
     assert network.training is training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
@@ -234,14 +235,16 @@ def test_a_temperature_is_fitted_on_validation_images_and_measured_on_test_image
     dataset = trained.spec.dataset.model_copy(update={"validation_images": 60})
     images = load(dataset, trained.spec.view, trained.root, CPU)
     network, _, _ = load_network(trained.run_dir / "weights.safetensors", CPU)
-    calibrated = _calibrated(network, predict(network, images.test.images, CIFAR100_NORMAL), images, CIFAR100_NORMAL)
-    logits = predict(network, images.validation.images, CIFAR100_NORMAL).double().numpy()
+    calibrated = _calibrated(
+        network, predict(network, images.test.images, CIFAR100_NORMALISATION), images, CIFAR100_NORMALISATION
+    )
+    logits = predict(network, images.validation.images, CIFAR100_NORMALISATION).double().numpy()
     labels = images.validation.labels.numpy()
     grid = np.exp(np.linspace(np.log(0.05), np.log(20), 4001))
     losses = [-log_softmax(logits / t)[np.arange(60), labels].mean() for t in grid]
     assert calibrated is not None
     assert calibrated.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=2e-3)
-    test = predict(network, images.test.images, CIFAR100_NORMAL).double().numpy() / calibrated.temperature
+    test = predict(network, images.test.images, CIFAR100_NORMALISATION).double().numpy() / calibrated.temperature
     expected = reference(test, images.test.labels.numpy())
     assert [calibrated.nll, calibrated.ece, calibrated.brier] == pytest.approx(
         [expected[name] for name in ("nll", "ece", "brier")], rel=1e-6

@@ -27,6 +27,7 @@ from torchvision.ops import StochasticDepth
 from crossres import files
 from crossres.base import CrossresError
 from crossres.records.record import Checkpoint, Epoch, TrainingResult, read_record
+from crossres.suites.datasets import CIFAR100_NORMALISATION, Normalisation
 from crossres.suites.methods import Targets
 from crossres.suites.methods.ce import CrossEntropy
 from crossres.suites.methods.dkd import DKD
@@ -36,7 +37,7 @@ from crossres.suites.suite import Suite, load_suite, merge
 from crossres.training import evaluate, models
 from crossres.training import loop as train
 from crossres.training import step as step_module
-from crossres.training.augment import CIFAR100_NORMAL, MixedBatch, Normal
+from crossres.training.augment import MixedBatch
 from crossres.training.loop import Trainer, discard_state, learning_rate
 from crossres.training.progress import ProgressBar
 from crossres.training.step import Tally, adamw
@@ -242,9 +243,9 @@ def noisy(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     return noisy_build
 
 
-def accuracy_by_chance(network: nn.Module, split: Any, normal: Normal) -> tuple[float, float]:
+def accuracy_by_chance(network: nn.Module, split: Any, normalisation: Normalisation) -> tuple[float, float]:
     """Score a network with a number that depends on every bit of its logits, so that any epoch may be the best."""
-    logits = evaluate.predict(network, split.images, normal)
+    logits = evaluate.predict(network, split.images, normalisation)
     bits = logits.numpy().view(np.uint32).sum(dtype=np.uint64)
     return float(bits % 10_007) / 10_007 * 100, functional.cross_entropy(logits, split.labels).item()
 
@@ -859,7 +860,7 @@ def scripted(test: list[float], validation: list[float] | None = None) -> Callab
     """Return what stands for the scores of one epoch after another; the validation split is the smaller one."""
     scores = {"test": iter(test), "validation": iter(validation or [])}
 
-    def score(network: nn.Module, split: Any, normal: Normal) -> tuple[float, float]:
+    def score(network: nn.Module, split: Any, normalisation: Normalisation) -> tuple[float, float]:
         return next(scores["validation" if len(split.labels) == 20 else "test"]), 1.0
 
     return score
@@ -912,8 +913,8 @@ def test_the_last_epoch_is_selected_and_waited_for(bench: Bench, monkeypatch: py
 
 def test_the_score_counts_every_image(bench: Bench) -> None:
     trainer = bench.trainer(spec_of(dataset={"test_images": 503}))
-    accuracy, loss = train._score(trainer.network, trainer.images.test, CIFAR100_NORMAL)
-    logits = evaluate.predict(trainer.network, trainer.images.test.images, CIFAR100_NORMAL).double().numpy()
+    accuracy, loss = train._score(trainer.network, trainer.images.test, CIFAR100_NORMALISATION)
+    logits = evaluate.predict(trainer.network, trainer.images.test.images, CIFAR100_NORMALISATION).double().numpy()
     labels = trainer.images.test.labels.numpy()
     assert accuracy == 100 * np.mean(logits.argmax(1) == labels)
     log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from crossres.records.record import read_record
+from crossres.suites.datasets import DATASETS
 from crossres.suites.suite import load_suite
-from crossres.training.augment import NORMALS
 from crossres.training.cifar import OFFICIAL
 from tests import cifar10
 from tests.project import copy_of_the_project, snakemake
@@ -93,7 +93,7 @@ def test_cifar10_runs_from_a_file_of_ones_own(mine: Path, tmp_path: Path) -> Non
     assert record.predictions is not None and len(record.predictions) == 50
     configuration = json.loads((results / "export/config.json").read_text())
     assert configuration["class_names"] == cifar10.NAMES
-    assert tuple(configuration["mean"]) == NORMALS["cifar10"].mean
+    assert tuple(configuration["mean"]) == DATASETS["cifar10"].normalisation.mean
     assert configuration["architecture"] == "resnet10t" and configuration["stem_stride"] == 1
 
 

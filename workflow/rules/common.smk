@@ -10,7 +10,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from crossres.base import CrossresError, canonical_json
 from crossres.records.provenance import commit
-from crossres.suites.spec import DATASETS
+from crossres.suites.datasets import DATASETS
 from crossres.workflow import Workflow
 
 

@@ -15,7 +15,7 @@ rule data:
         ENVIRONMENT
     params:
         root=subpath(output[0], ancestor=2),
-        source=lambda wildcards: option("source", getattr(FLOW.config, wildcards.dataset, None)),
+        source=lambda wildcards: option("source", FLOW.config.source(wildcards.dataset)),
     shell:
         "python -m crossres data {wildcards.dataset} --root {params.root:q} {params.source} 2>&1 | tee {log:q}"
 

@@ -20,7 +20,7 @@ from scipy import stats
 from crossres.base import CrossresError, Strict, nearest
 from crossres.records.record import Epoch, Record
 from crossres.records.summary import TEXT_COLUMNS
-from crossres.suites.spec import DATASETS, Spec
+from crossres.suites.spec import Spec
 
 PROPORTIONS = ("accuracy_pct", "last_accuracy_pct")
 """Columns that are shares of the test images."""
@@ -66,7 +66,7 @@ class Runs:
 
     def test_images(self, run: str) -> int:
         dataset = self.specs[run].dataset
-        return dataset.test_images or DATASETS[dataset.name].test_images
+        return dataset.test_images or dataset.info.test_images
 
     def correct(self, run: str, seeds: Sequence[int]) -> NDArray[np.bool_] | None:
         """Tell which test images a run has right, `[seeds, images]`; None where its records do not say."""

@@ -17,7 +17,7 @@ from crossres.records.summary import Role
 from crossres.report.tabular import per_run
 from crossres.suites.compare import SETTINGS, differences, plain, setting_text
 from crossres.suites.names import model_name, recipe_name, run_name
-from crossres.suites.spec import DATASETS, Spec, View
+from crossres.suites.spec import Spec, View
 from crossres.suites.suite import Suite
 
 ROLE_WORDS = {"teacher": "teachers", "student": "students", "alone": "networks that learn from the labels alone"}
@@ -264,7 +264,7 @@ class Facts:
     def images(self) -> Images:
         """The data set, as the first record's spec has it."""
         dataset = self.records[0].spec.dataset
-        whole = DATASETS[dataset.name]
+        whole = dataset.info
         train, test = dataset.train_images or whole.train_images, dataset.test_images or whole.test_images
         validation = f"{dataset.validation_images:,}" if dataset.validation_images else ""
         return Images(dataset.name, whole.title, whole.classes, f"{train:,}", f"{test:,}", validation)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import field_validator
+from pydantic import Field, create_model, field_validator
 
 from crossres.base import Count, CrossresError, Strict, nearest
 from crossres.files import SUITES, read_yaml, suite_dir, suite_file
+from crossres.suites.datasets import DATASETS
 from crossres.suites.passes import TeacherLogits
 from crossres.suites.spec import Budget
 from crossres.suites.suite import Suite, load_suite
 
 
-class Config(Strict):
+class _Config(Strict):
     """The keys of `config/config.yaml`."""
 
     suite: str = "paper"
@@ -27,10 +28,6 @@ class Config(Strict):
     """Where to compute."""
     data_dir: Path = Path("data")
     """Folder of the data sets."""
-    cifar100: Path | None = None
-    """Folder or archive to adopt CIFAR-100 from."""
-    cifar10: Path | None = None
-    """Folder or archive to adopt CIFAR-10 from."""
     weights_dir: Path | None = None
     """Folder to adopt ImageNet weights from."""
     teacher_logits: TeacherLogits = "auto"
@@ -47,11 +44,36 @@ class Config(Strict):
     budget: Budget | None = None
     """A cut of the suite, to try it out."""
 
-    @field_validator("suite", "data_dir", "cifar100", "cifar10", "weights_dir", "container", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
     def _at_home(cls, path: Any) -> Any:
         """Let `~` be the home directory, as in a shell."""
         return os.path.expanduser(path) if isinstance(path, str) else path
+
+    def source(self, dataset: str) -> Path | None:
+        """Return the folder or archive to adopt a data set from; None to download or generate it."""
+        path: Path | None = getattr(self, dataset, None)
+        return path
+
+    @property
+    def sources(self) -> list[Path]:
+        """Every folder or archive to adopt a data set or weights from."""
+        return [path for path in (*map(self.source, DATASETS), self.weights_dir) if path is not None]
+
+
+if TYPE_CHECKING:
+    Config = _Config
+else:  # with a key per data set that is not generated, such as `cifar100`
+    Config = create_model(
+        "Config",
+        __base__=_Config,
+        __doc__=_Config.__doc__,
+        **{
+            key: (Path | None, Field(None, description=f"Folder or archive to adopt {info.title} from."))
+            for key, info in DATASETS.items()
+            if info.generator is None
+        },
+    )
 
 
 def read_config(document: Mapping[str, Any]) -> Config:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from crossres.base import canonical_json
-from crossres.suites.spec import DATASETS, Spec
+from crossres.suites.spec import Spec
 
 TeacherLogits = Literal["auto", "live", "stored"]
 
@@ -61,7 +61,7 @@ def pass_key(spec: Spec) -> str:
 
 def steps_per_epoch(spec: Spec) -> int:
     """Return the steps of one epoch; the incomplete last batch is dropped."""
-    images = spec.dataset.train_images or DATASETS[spec.dataset.name].train_images
+    images = spec.dataset.train_images or spec.dataset.info.train_images
     return (images - spec.dataset.validation_images) // spec.optimisation.batch_size
 
 

@@ -5,38 +5,25 @@ A spec is self-contained, and its JSON is the workflow's unit of change: a run i
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from crossres.base import Count, NonNegative, Positive, Probability, Strict
+from crossres.suites.datasets import DATASETS, DatasetInfo
 from crossres.suites.methods import Objective
 
-DatasetName = Literal["cifar100", "cifar10", "shapes"]
-
-
-class DatasetFacts(NamedTuple):
-    """What a data set holds as a whole."""
-
-    title: str
-    """What the report calls it."""
-    classes: int
-    train_images: int
-    test_images: int
-
-
-DATASETS: dict[DatasetName, DatasetFacts] = {
-    "cifar100": DatasetFacts("CIFAR-100", classes=100, train_images=50_000, test_images=10_000),
-    "cifar10": DatasetFacts("CIFAR-10", classes=10, train_images=50_000, test_images=10_000),
-    "shapes": DatasetFacts("a generated set of shapes", classes=20, train_images=4_000, test_images=1_000),
-}
+if TYPE_CHECKING:
+    DatasetName = str
+else:
+    DatasetName = Literal[tuple(DATASETS)]
 
 
 class Dataset(Strict):
     """The images of a run."""
 
     name: DatasetName
-    """Which set: the official CIFAR-100 or CIFAR-10, or the generated one."""
+    """Which set of `src/crossres/suites/datasets.py`."""
     train_images: Count | None = None
     """Training images, class by class in file order; all when absent."""
     test_images: Count | None = None
@@ -45,8 +32,12 @@ class Dataset(Strict):
     """Training images held out, stratified by class, for `select: best_on_validation`."""
 
     @property
+    def info(self) -> DatasetInfo:
+        return DATASETS[self.name]
+
+    @property
     def classes(self) -> int:
-        return DATASETS[self.name].classes
+        return self.info.classes
 
 
 class Model(Strict):
@@ -191,7 +182,7 @@ class Spec(Strict):
     @model_validator(mode="after")
     def _has_a_step(self) -> Spec:
         held_out = self.dataset.validation_images
-        images = (self.dataset.train_images or DATASETS[self.dataset.name].train_images) - held_out
+        images = (self.dataset.train_images or self.dataset.info.train_images) - held_out
         if self.optimisation.batch_size > images:
             raise ValueError(
                 f"batch_size {self.optimisation.batch_size} exceeds the {max(images, 0)} training images that "

@@ -10,7 +10,7 @@ import yaml
 from crossres import files
 from crossres.files import dump_json
 from crossres.records.record import Record
-from crossres.suites.spec import DATASETS, Spec, View
+from crossres.suites.spec import Spec, View
 from crossres.suites.suite import Suite
 
 TEMPLATE = "model_card.md.j2"
@@ -72,7 +72,7 @@ def card(record: Record, teacher: Record | None, suite: Suite, reason: str, expo
     library, _, architecture = record.spec.model.name.partition("/")
     return environment.get_template(TEMPLATE).render(
         **{"header": _header(record, exported), "record": record, "spec": record.spec, "suite": suite},
-        **{"teacher": teacher, "reason": reason, "exported": exported, "facts": DATASETS[record.spec.dataset.name]},
+        **{"teacher": teacher, "reason": reason, "exported": exported, "facts": record.spec.dataset.info},
         **{"library": library, "architecture": architecture, "selected": SELECTED[record.spec.optimisation.select]},
         **{"metrics": _metrics(record, teacher), "sees": sees, "cut": _cut(record.spec)},
         **{"spec_json": dump_json(record.spec.model_dump(mode="json"))},
@@ -115,7 +115,7 @@ def _header(record: Record, exported: Exported) -> str:
     ]
     result = {
         "task": {"type": "image-classification"},
-        "dataset": {"type": spec.dataset.name, "name": DATASETS[spec.dataset.name].title, "split": "test"},
+        "dataset": {"type": spec.dataset.name, "name": spec.dataset.info.title, "split": "test"},
         "metrics": scores,
     }
     document = {

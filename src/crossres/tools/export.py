@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from crossres.base import CrossresError
 from crossres.files import dump_json, write_atomic
+from crossres.suites.datasets import Normalisation
 from crossres.suites.spec import Spec
 from crossres.suites.suite import Suite
 from crossres.tools.card import Exported, Parity, card, describe
 from crossres.tools.choice import Choice
 from crossres.training.acquire import check
-from crossres.training.augment import NORMALS, Normal
 from crossres.training.data import class_names, load
 from crossres.training.evaluate import load_network, predict
 
@@ -36,11 +36,11 @@ class Deployed(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, normal: Normal) -> None:
+    def __init__(self, network: nn.Module, normalisation: Normalisation) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.tensor(normal.mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(normal.std).view(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(normalisation.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(normalisation.std).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images in [0, 1], `[N, 3, S, S]`, to logits `[N, C]`."""
@@ -77,13 +77,13 @@ def export(choice: Choice, suite: Suite, data_root: Path, output: Path) -> Parit
     names = class_names(spec.dataset, data_root)
     files = {"model.safetensors": weights, "record.json": choice.record_file.read_bytes()}
     notes = {"class_names": json.dumps(names), **{f"{name}.sha256": _sha256(files[name]) for name in files}}
-    model, opset = to_onnx(Deployed(network, NORMALS[spec.dataset.name]), spec, notes)
-    parity = compare(model, network, *images.test, NORMALS[spec.dataset.name])
+    model, opset = to_onnx(Deployed(network, spec.dataset.info.normalisation), spec, notes)
+    parity = compare(model, network, *images.test, spec.dataset.info.normalisation)
     if not parity.max_abs_difference <= TOLERANCE:  # so that NaN fails, too
         differ = f"differ by up to {parity.max_abs_difference:.1e}, more than {TOLERANCE:.0e}"
         raise CrossresError(f"{spec.run} seed {spec.seed}: the logits of ONNX and PyTorch {differ}; nothing is written")
     digests = {name: _sha256(content) for name, content in {**files, "model.onnx": model}.items()}
-    exported = Exported(names, *NORMALS[spec.dataset.name], _stem(network, spec), opset, parity, digests)
+    exported = Exported(names, *spec.dataset.info.normalisation, _stem(network, spec), opset, parity, digests)
     text = card(record, choice.teacher, suite, choice.reason, exported).encode()
     configuration = (dump_json(describe(record, exported)) + "\n").encode()
     for name, content in {**files, "model.onnx": model, "config.json": configuration, "README.md": text}.items():
@@ -127,7 +127,7 @@ def _forget_the_machine(proto: Any) -> None:
         part.ClearField("doc_string")
 
 
-def compare(model: bytes, network: nn.Module, images: Tensor, labels: Tensor, normal: Normal) -> Parity:
+def compare(model: bytes, network: nn.Module, images: Tensor, labels: Tensor, normalisation: Normalisation) -> Parity:
     """Run an ONNX model by onnxruntime and hold it to PyTorch: on one image alone, then on all of them.
 
     Args:
@@ -135,7 +135,7 @@ def compare(model: bytes, network: nn.Module, images: Tensor, labels: Tensor, no
         network: What it was made from, without the normalisation.
         images: uint8 `[M, 3, S, S]`.
         labels: `[M]`.
-        normal: What PyTorch's are normalised with.
+        normalisation: What PyTorch's are normalised with.
     """
     import onnxruntime
 
@@ -146,7 +146,7 @@ def compare(model: bytes, network: nn.Module, images: Tensor, labels: Tensor, no
     def run(part: Tensor) -> Tensor:
         return torch.from_numpy(session.run(["logits"], {"images": (part.float() / 255).numpy()})[0])
 
-    expected = predict(network, images, normal)
+    expected = predict(network, images, normalisation)
     logits = torch.cat([run(part) for part in images.split(BATCH_SIZE)])
     alone = (run(images[:1]) - expected[:1]).abs().max()
     predicted = logits.argmax(1)

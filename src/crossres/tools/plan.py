@@ -27,7 +27,7 @@ from crossres.base import CrossresError
 from crossres.files import read_json, write_atomic
 from crossres.records.record import Record, read_record
 from crossres.suites.passes import Sharing, TeacherLogits, pass_key, steps_per_epoch, stored_passes
-from crossres.suites.spec import DATASETS, Model, Spec
+from crossres.suites.spec import Model, Spec
 from crossres.training.models import build, parameter_count
 
 TRAINING = 3
@@ -153,7 +153,7 @@ def _own(spec: Spec) -> Network:
 def training(spec: Spec) -> Work:
     """Return the work of an epoch of a run without its teacher: training steps, and the test set."""
     own, steps, batch = _own(spec), steps_per_epoch(spec), spec.optimisation.batch_size
-    tested = (spec.dataset.test_images or DATASETS[spec.dataset.name].test_images) + spec.dataset.validation_images
+    tested = (spec.dataset.test_images or spec.dataset.info.test_images) + spec.dataset.validation_images
     images = TRAINING * steps * batch + tested
     return Work(own.flops * images, own.launches * (TRAINING * steps + tested / 500))
 
@@ -181,7 +181,7 @@ def memory_gib(spec: Spec, teacher: Spec | None, precision: str) -> float:
     weights = own.parameters * (16 + (2 if half else 0))
     if teacher is not None:
         weights += _own(teacher).parameters * (4 + (2 if half else 0))
-    facts = DATASETS[spec.dataset.name]
+    facts = spec.dataset.info
     images = (facts.train_images + facts.test_images) * 3 * spec.view.resolution_px**2
     return (activations + weights + images) / 2**30 + RESERVED_GIB
 

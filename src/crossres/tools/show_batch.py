@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from crossres.base import CrossresError
+from crossres.suites.datasets import Normalisation
 from crossres.suites.spec import Spec, View
-from crossres.training.augment import NORMALS, MixedBatch, Normal, Stream, upsample
+from crossres.training.augment import MixedBatch, Stream, upsample
 from crossres.training.data import class_names, load
 
 TILE_PX = 128
@@ -68,7 +69,9 @@ def _draw(
         left = index % COLUMNS * cell_width + MARGIN_PX
         top = index // COLUMNS * cell_height + 2 * LINE_PX
         for place, (_, view) in enumerate(views):
-            sheet.paste(_picture(view[index], NORMALS[spec.dataset.name]), (left + place * (TILE_PX + MARGIN_PX), top))
+            sheet.paste(
+                _picture(view[index], spec.dataset.info.normalisation), (left + place * (TILE_PX + MARGIN_PX), top)
+            )
         for line, text in enumerate(_labels(batch, index, names)):
             draw.text((left, top + TILE_PX + line * LINE_PX), text, "black", font)
     return sheet
@@ -80,9 +83,9 @@ def _labels(batch: MixedBatch, index: int, names: list[str]) -> list[str]:
     return [a] if lam == 1 else [f"{lam:.3f} {a}", f"{1 - lam:.3f} {b}"]
 
 
-def _picture(image: Tensor, normal: Normal) -> Image.Image:
+def _picture(image: Tensor, normalisation: Normalisation) -> Image.Image:
     """Undo the normalisation of `[3, S, S]` and enlarge it, every pixel visible."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in normal)
+    mean, std = (torch.tensor(values)[:, None, None] for values in normalisation)
     pixels = image * std + mean
     array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return Image.fromarray(array).resize((TILE_PX, TILE_PX), Image.Resampling.NEAREST)

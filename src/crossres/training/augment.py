@@ -21,30 +21,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from crossres.suites.datasets import Normalisation
 from crossres.suites.methods import Targets
-from crossres.suites.spec import Augmentation, DatasetName, Spec
+from crossres.suites.spec import Augmentation, Spec
 
 if TYPE_CHECKING:  # torchvision takes seconds to import, and is needed only where a table is made or an image resized
     from torchvision.transforms import AutoAugment
 
 
-class Normal(NamedTuple):
-    """What images are normalised with, by channel, of values in [0, 1]."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-CIFAR100_NORMAL = Normal(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
-"""Of CIFAR-100's training pixels, as the thesis used it."""
-CIFAR10_NORMAL = Normal(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
-"""Of CIFAR-10's training pixels; source: issue 19 of the kuangliu/pytorch-cifar repository."""
-NORMALS: dict[DatasetName, Normal] = {
-    "cifar100": CIFAR100_NORMAL,
-    "cifar10": CIFAR10_NORMAL,
-    "shapes": CIFAR100_NORMAL,
-}
-"""What each data set is normalised with."""
 ERASE_TRIES = 10
 """Boxes that RandomErasing draws before it gives up."""
 BLOCK_IMAGES = 2048
@@ -394,15 +378,15 @@ KERNELS: dict[str, Kernel] = {
 
 
 @functools.cache
-def _normaliser(device: torch.device, normal: Normal) -> tuple[Tensor, Tensor, Tensor]:
+def _normaliser(device: torch.device, normalisation: Normalisation) -> tuple[Tensor, Tensor, Tensor]:
     # Tensors, for CUDA divides by a number as a multiplication by its reciprocal.
-    scale, mean, std = (torch.tensor(values).view(3, 1, 1).to(device) for values in ((255.0,) * 3, *normal))
+    scale, mean, std = (torch.tensor(values).view(3, 1, 1).to(device) for values in ((255.0,) * 3, *normalisation))
     return scale, mean, std
 
 
-def normalise(images: Tensor, normal: Normal) -> Tensor:
+def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
     """Normalise by channel, `(x / 255 − mean) / std`; uint8 `[N, 3, S, S]` to float32, as ToTensor and Normalize do."""
-    scale, mean, std = _normaliser(images.device, normal)
+    scale, mean, std = _normaliser(images.device, normalisation)
     return images.to(torch.float32).div_(scale).sub_(mean).div_(std)
 
 
@@ -505,14 +489,20 @@ class Stream:
         labels: Its classes, int64 `[M]`, on the same device.
         seed: Seed of the run.
         batch_size: N; the incomplete last batch is dropped.
-        normal: What the images are normalised with.
+        normalisation: What the images are normalised with.
 
     Raises:
         ValueError: When the images are not square uint8 images with one label each, or are fewer than a batch.
     """
 
     def __init__(
-        self, augmentation: Augmentation, images: Tensor, labels: Tensor, seed: int, batch_size: int, normal: Normal
+        self,
+        augmentation: Augmentation,
+        images: Tensor,
+        labels: Tensor,
+        seed: int,
+        batch_size: int,
+        normalisation: Normalisation,
     ) -> None:
         if images.dtype != torch.uint8 or images.shape[1:] != (3, images.shape[-1], images.shape[-1]):
             raise ValueError(f"images must be uint8 [M, 3, S, S], got {images.dtype} {list(images.shape)}")
@@ -525,7 +515,7 @@ class Stream:
         self.labels = labels
         self.seed = seed
         self.batch_size = batch_size
-        self.normal = normal
+        self.normalisation = normalisation
         self.steps_per_epoch = len(images) // batch_size
         self._steps_per_block = max(1, BLOCK_IMAGES // batch_size)
         self._drawn: _Epoch | None = None
@@ -534,8 +524,8 @@ class Stream:
     @classmethod
     def of(cls, spec: Spec, images: Tensor, labels: Tensor) -> Stream:
         """Return the stream of a run over its training images."""
-        batch_size, normal = spec.optimisation.batch_size, NORMALS[spec.dataset.name]
-        return cls(spec.augmentation, images, labels, spec.seed_of_batches, batch_size, normal)
+        batch_size, normalisation = spec.optimisation.batch_size, spec.dataset.info.normalisation
+        return cls(spec.augmentation, images, labels, spec.seed_of_batches, batch_size, normalisation)
 
     def epoch(self, epoch: int) -> Iterator[MixedBatch]:
         """Yield the batches of an epoch (from 1) in order."""
@@ -561,7 +551,7 @@ class Stream:
         size_px = self.images.shape[-1]
         drawn = self._draw_epoch(epoch)
         rows = drawn.order[step * self.batch_size : (step + 1) * self.batch_size]
-        images = erase(normalise(self._augmented(drawn, step), self.normal), drawn.draws.erase[rows])
+        images = erase(normalise(self._augmented(drawn, step), self.normalisation), drawn.draws.erase[rows])
         labels = self.labels[_to(self.labels.device, rows)]
         mixing = draw_mixing(self.augmentation, self.batch_size, size_px, self.seed, epoch, step)
         return mix(images, labels, mixing)

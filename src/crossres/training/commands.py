@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from crossres.base import CrossresError
 from crossres.files import read_json
 from crossres.options import Count, Data, Device, Output, SpecFile, Threads
-from crossres.suites.spec import DATASETS
+from crossres.suites.datasets import DATASETS
 
 
 def data(

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from crossres.base import CrossresError, canonical_json
 from crossres.records.record import Calibrated, Evaluation, Record, TrainingResult, pack_bits
+from crossres.suites.datasets import Normalisation
 from crossres.suites.spec import Spec
-from crossres.training.augment import NORMALS, Normal, normalise
+from crossres.training.augment import normalise
 from crossres.training.data import Images, Split, load
 from crossres.training.models import build
 
@@ -26,13 +27,13 @@ CALIBRATION_BINS = 15
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor, normal: Normal) -> Tensor:
+def predict(network: nn.Module, images: Tensor, normalisation: Normalisation) -> Tensor:
     """Return the logits of every image, in float32 and in evaluation mode.
 
     Args:
         network: The network; its mode is restored afterwards.
         images: uint8 `[M, 3, S, S]`, on the network's device.
-        normal: What they are normalised with.
+        normalisation: What they are normalised with.
 
     Returns:
         float32 `[M, C]`.
@@ -40,7 +41,8 @@ def predict(network: nn.Module, images: Tensor, normal: Normal) -> Tensor:
     was_training = network.training
     network.eval()
     batches = (
-        normalise(part, normal).contiguous(memory_format=torch.channels_last) for part in images.split(BATCH_SIZE)
+        normalise(part, normalisation).contiguous(memory_format=torch.channels_last)
+        for part in images.split(BATCH_SIZE)
     )
     logits = [network(batch).float() for batch in batches]
     network.train(was_training)
@@ -179,7 +181,7 @@ def evaluate(spec: Spec, run_dir: Path, training: TrainingResult, data_root: Pat
         last=last,
         predictions=predictions.tolist(),
         correct=pack_bits((predictions == images.test.labels).tolist()),
-        calibrated=_calibrated(network, logits, images, NORMALS[spec.dataset.name]),
+        calibrated=_calibrated(network, logits, images, spec.dataset.info.normalisation),
         cost=training.cost,
         provenance=training.provenance,
     )
@@ -205,11 +207,11 @@ def best_temperature(logits: Tensor, labels: Tensor) -> float:
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
 
 
-def _calibrated(network: nn.Module, logits: Tensor, images: Images, normal: Normal) -> Calibrated | None:
+def _calibrated(network: nn.Module, logits: Tensor, images: Images, normalisation: Normalisation) -> Calibrated | None:
     """Scale the test logits by the temperature that the validation images ask for, where there are any."""
     if not len(images.validation.labels):
         return None
-    temperature = best_temperature(predict(network, images.validation.images, normal), images.validation.labels)
+    temperature = best_temperature(predict(network, images.validation.images, normalisation), images.validation.labels)
     scaled = measure(logits.double() / temperature, images.test.labels, epoch=1).model_dump()
     return Calibrated(temperature=temperature, **{name: scaled[name] for name in ("nll", "ece", "brier")})
 
@@ -219,5 +221,5 @@ def _evaluate_file(path: Path, spec: Spec, test: Split, device: torch.device) ->
     network, own_spec, epoch = load_network(path, device)
     if own_spec != spec:
         raise CrossresError(f"{path}: of another spec than {path.parent}/spec.json; train the run again")
-    logits = predict(network, test.images, NORMALS[spec.dataset.name])
+    logits = predict(network, test.images, spec.dataset.info.normalisation)
     return network, logits, measure(logits, test.labels, epoch)

@@ -22,9 +22,10 @@ from crossres.base import CrossresError, canonical_json
 from crossres.files import CHECKPOINT, logits_dir, write_atomic, write_json
 from crossres.records import provenance
 from crossres.records.record import Checkpoint, Cost, Epoch, TrainingResult
+from crossres.suites.datasets import Normalisation
 from crossres.suites.passes import pass_key
 from crossres.suites.spec import Optimisation, Spec
-from crossres.training.augment import NORMALS, Normal, Stream
+from crossres.training.augment import Stream
 from crossres.training.data import Images, Split, load
 from crossres.training.evaluate import pack_weights, predict
 from crossres.training.models import build, gmacs, parameter_count
@@ -200,9 +201,9 @@ class Trainer:
         if tally.grad_norm is None and not tally.overflow:
             raise CrossresError(f"{where}: every step was skipped as not finite; nothing was learned")
         means = dict(tally.means)
-        normal, held_out = NORMALS[self.spec.dataset.name], self.images.validation
-        accuracy, loss = _score(self.network, self.images.test, normal)
-        validation = _score(self.network, held_out, normal)[0] if len(held_out.labels) else None
+        normalisation, held_out = self.spec.dataset.info.normalisation, self.images.validation
+        accuracy, loss = _score(self.network, self.images.test, normalisation)
+        validation = _score(self.network, held_out, normalisation)[0] if len(held_out.labels) else None
         entry = {
             "epoch": epoch,
             "learning_rate": rate,
@@ -325,9 +326,9 @@ def discard_state(run_dir: Path, training: TrainingResult) -> None:
         (run_dir / "state").rmdir()
 
 
-def _score(network: nn.Module, split: Split, normal: Normal) -> tuple[float, float]:
+def _score(network: nn.Module, split: Split, normalisation: Normalisation) -> tuple[float, float]:
     """Return accuracy in percent and mean cross entropy over every image of a split."""
-    logits = predict(network, split.images, normal)
+    logits = predict(network, split.images, normalisation)
     correct = int((logits.argmax(1) == split.labels).sum())
     return 100 * correct / len(split.labels), nn.functional.cross_entropy(logits, split.labels).item()
 

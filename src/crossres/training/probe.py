@@ -15,7 +15,7 @@ from crossres.records.record import Probed
 from crossres.suites.methods.base import Targets, cross_entropy
 from crossres.suites.methods.dkd import decoupled_divergences
 from crossres.suites.spec import Spec
-from crossres.training.augment import NORMALS, MixedBatch, draw_mixing, mix, normalise
+from crossres.training.augment import MixedBatch, draw_mixing, mix, normalise
 from crossres.training.data import Split
 from crossres.training.teacher import Teacher
 
@@ -69,7 +69,7 @@ def _mixed(spec: Spec, train: Split, changes: dict[str, float]) -> tuple[MixedBa
     """Return the probe's images in one form, and which image is mixed into each."""
     augmentation = spec.augmentation.model_copy(update={"mix_prob": 1.0, **changes})
     count = min(spec.probe_images, len(train.labels))
-    images = normalise(train.images[:count], NORMALS[spec.dataset.name])
+    images = normalise(train.images[:count], spec.dataset.info.normalisation)
     labels, size_px = train.labels[:count], train.images.shape[-1]
     groups, partners = [], []
     for number, start in enumerate(range(0, count, GROUP_IMAGES)):

@@ -1,0 +1,93 @@
+"""The data sets: one entry of `DATASETS` per set, and nothing to add elsewhere.
+
+Every set has CIFAR's format: pickles of flat RGB images and their labels, and one of the names of the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+
+class Normalisation(NamedTuple):
+    """Mean and standard deviation by channel, of values in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class CifarFiles(NamedTuple):
+    """The files of a set that torchvision does not have, under the names of `torchvision.datasets.CIFAR10`."""
+
+    base_folder: str
+    """Their folder in the archive."""
+    train_list: Sequence[tuple[str, str]]
+    """Each file of training images and its MD5."""
+    test_list: Sequence[tuple[str, str]]
+    """Each file of test images and its MD5."""
+    meta: Mapping[str, str]
+    """The file with the classes' names (`filename`, `md5`), and the `key` that they have in it."""
+    url: str = ""
+    """Address of the archive."""
+    tgz_md5: str = ""
+    """MD5 of the archive."""
+
+
+class DatasetInfo(NamedTuple):
+    """One data set."""
+
+    title: str
+    """What the report calls it."""
+    classes: int
+    train_images: int
+    test_images: int
+    normalisation: Normalisation
+    files: str | CifarFiles
+    """A class of `torchvision.datasets`, which holds address, file names and MD5s; or these themselves."""
+    citation: str
+    """Its key in the bibliography; of a generated set, that of the format."""
+    generator: str | None = None
+    """Module whose `files()` generates the set; None for one that is downloaded or adopted."""
+    side_px: int = 32
+    """Side of the stored images, which are square."""
+
+
+CIFAR100_NORMALISATION = Normalisation(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
+"""Of CIFAR-100's training images, as the thesis has it."""
+
+DATASETS = {
+    "cifar100": DatasetInfo(
+        title="CIFAR-100",
+        classes=100,
+        train_images=50_000,
+        test_images=10_000,
+        normalisation=CIFAR100_NORMALISATION,
+        files="CIFAR100",
+        citation="krizhevsky2009learning",
+    ),
+    "cifar10": DatasetInfo(
+        title="CIFAR-10",
+        classes=10,
+        train_images=50_000,
+        test_images=10_000,
+        # Of its training images; source: issue 19 of the kuangliu/pytorch-cifar repository.
+        normalisation=Normalisation(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
+        files="CIFAR10",
+        citation="krizhevsky2009learning",
+    ),
+    "shapes": DatasetInfo(
+        title="a generated set of shapes",
+        classes=20,
+        train_images=4_000,
+        test_images=1_000,
+        normalisation=CIFAR100_NORMALISATION,
+        files=CifarFiles(
+            base_folder="cifar-100-python",
+            train_list=[("train", "")],
+            test_list=[("test", "")],
+            meta={"filename": "meta", "key": "fine_label_names", "md5": ""},
+        ),
+        citation="krizhevsky2009learning",
+        generator="crossres.training.shapes",
+    ),
+}
