@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -62,6 +62,13 @@ class Strict(BaseModel):
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON of this document, in hexadecimal."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+
+
+def at_path(document: object, path: str) -> Any:
+    """Return what a dotted path leads to in nested documents and mappings, or None."""
+    for name in path.split("."):
+        document = document.get(name) if isinstance(document, Mapping) else getattr(document, name, None)
+    return document
 
 
 def canonical_json(document: Any) -> str:

@@ -13,17 +13,15 @@ from crossres import files
 from crossres.__main__ import main
 from crossres.base import CrossresError
 from crossres.claims.audit import audit
-from crossres.claims.document import (
+from crossres.claims.claim import Claims, load_claims
+from crossres.claims.finding import (
     VERDICTS,
     Audit,
-    Claims,
     Estimate,
-    Figure,
-    as_text,
-    compare,
+    Quantity,
+    audit_text,
     interval_text,
-    load_claims,
-    required,
+    required_verdicts,
     value_text,
 )
 from crossres.files import write_json
@@ -87,7 +85,7 @@ def verdict_of(published: tuple[Suite, list[Record]], gains: dict[str, float], *
 
 def test_every_claim_of_the_logs_has_the_verdict_on_record(of_the_logs: Audit, claims: Claims) -> None:
     assert of_the_logs.verdicts() == claims.recorded("published")
-    assert compare(of_the_logs, claims.recorded("published")) == []
+    assert of_the_logs.mismatches(claims.recorded("published")) == []
 
 
 def test_every_claim_names_runs_that_some_suite_has(claims: Claims) -> None:
@@ -178,7 +176,7 @@ def test_figures_of_other_images_or_networks_are_not_compared() -> None:
     for name in ("accuracies", "retained_and_small", "compression", "dkd_objective", "inference_cost"):
         assert verdicts[name].verdict == "not tested here", name
     assert {"reproduced", "arithmetic error"} & {f.verdict for f in found.findings} == set()
-    assert "7.74" not in as_text(found), "no figure of the thesis stands beside one of other images"
+    assert "7.74" not in audit_text(found), "no figure of the thesis stands beside one of other images"
     assert all(figure.agrees is None for finding in found.findings for figure in finding.figures)
 
 
@@ -248,11 +246,11 @@ def test_required_verdicts_are_held(of_the_logs: Audit, tmp_path: Path, capsys: 
 
 
 def test_the_table_has_every_claim_and_verdict(of_the_logs: Audit) -> None:
-    text = as_text(of_the_logs)
+    text = audit_text(of_the_logs)
     assert all(finding.id in text and finding.verdict in text for finding in of_the_logs.findings)
     assert max(map(len, text.splitlines())) <= 120
     assert set(of_the_logs.counts()) <= set(VERDICTS)
-    assert required(["a=not-tested-here"]) == {"a": "not tested here"}
+    assert required_verdicts(["a=not-tested-here"]) == {"a": "not tested here"}
 
 
 def test_claims_survive_being_written_and_read(of_the_logs: Audit, tmp_path: Path) -> None:
@@ -277,6 +275,6 @@ def test_an_interval_is_printed_with_the_decimals_that_tell_its_ends_apart(
     numbers: tuple[float, float | None, float | None], shown: str
 ) -> None:
     value, low, high = numbers
-    figure = Figure(estimate=Estimate(value=value, seeds=1, low=low, high=high))
+    figure = Quantity(estimate=Estimate(value=value, seeds=1, low=low, high=high))
     assert figure.estimate is not None
-    assert f"{value_text(figure.estimate)} {interval_text(figure)}".strip() == shown
+    assert f"{value_text(figure.estimate)} {interval_text(figure.estimate)}".strip() == shown

@@ -13,7 +13,8 @@ import pytest
 from crossres import files
 from crossres.base import CrossresError
 from crossres.claims.audit import audit
-from crossres.claims.document import VERDICTS, Audit, load_claims
+from crossres.claims.claim import load_claims
+from crossres.claims.finding import VERDICTS, Audit
 from crossres.records.record import Record, read_record
 from crossres.records.summary import summarise
 from crossres.report import exhibits, pages, tables

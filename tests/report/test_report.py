@@ -13,7 +13,7 @@ import pytest
 
 from crossres.base import CrossresError
 from crossres.claims.audit import audit
-from crossres.claims.document import load_claims
+from crossres.claims.claim import load_claims
 from crossres.files import CLAIMS, shipped_record, suite_file
 from crossres.records.record import Calibrated, Cost, Epoch, Evaluation, Provenance, Record, read_record
 from crossres.records.summary import summarise

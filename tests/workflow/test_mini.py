@@ -10,7 +10,7 @@ import torch
 
 from crossres import files
 from crossres.claims.audit import audit
-from crossres.claims.document import compare, load_claims
+from crossres.claims.claim import load_claims
 from crossres.records.record import Record, read_record
 from crossres.records.summary import summarise
 from crossres.suites.suite import Suite, load_suite
@@ -43,7 +43,7 @@ def test_every_record_is_of_its_run_and_of_its_teacher(mini: Suite, records: dic
 def test_the_verdicts_are_those_on_record(mini: Suite, records: dict[tuple[str, int], Record]) -> None:
     claims, given = load_claims(files.CLAIMS), list(records.values())
     found = audit(mini, given, summarise(given), claims)
-    assert compare(found, claims.recorded("mini")) == []
+    assert found.mismatches(claims.recorded("mini")) == []
     tested = [figure.estimate for finding in found.findings for figure in finding.figures if figure.estimate]
     assert any(estimate.low is not None and estimate.p_holm is not None for estimate in tested)
 

@@ -26,7 +26,7 @@ def audit(
         claims: YAML file of the claims.
     """
     from crossres.claims import audit as auditing
-    from crossres.claims.document import load_claims
+    from crossres.claims.claim import load_claims
     from crossres.records.record import read_record
     from crossres.records.summary import read_summary
     from crossres.suites.suite import load_suite
@@ -57,21 +57,22 @@ def claims(
         require: Fail unless a claim has a verdict, as in ID=VERDICT; can be given several times.
         recorded: Fail unless every verdict is the one on record in paper/claims.yaml.
     """
-    from crossres.claims.document import Audit, as_text, compare, load_claims, required
+    from crossres.claims.claim import load_claims
+    from crossres.claims.finding import Audit, audit_text, required_verdicts
     from crossres.suites.config import Config, chosen_suite
 
     if file is None:
         files.check_root()
-    wanted = required(require or [])
+    wanted = required_verdicts(require or [])
     path = file or files.audit_file(files.suite_dir(chosen_suite(Config(suite=suite)).suite))
     if not file and not path.exists():
         fix = f"snakemake --cores 1 --config suite={suite} -- claims"
         raise CrossresError(f"{path}: no such file; to make it: {fix}")
     found = Audit.parse(files.read_json(path), str(path))
-    print(as_text(found, wide=reasons))
+    print(audit_text(found, reasons=reasons))
     if recorded:
         wanted = load_claims(files.CLAIMS).recorded(found.suite) | wanted
-    if differing := compare(found, wanted):
+    if differing := found.mismatches(wanted):
         raise CrossresError(f"{path}: " + "; ".join(differing))
     if wanted:
         print(f"{len(wanted)} of {len(wanted)} required verdicts are as required")

@@ -1,6 +1,6 @@
-"""What a claim can be about: the vocabulary of `paper/claims.yaml`, and how each word is computed from the records.
+"""Measures: how the number of a claim is computed from the records. Each has a `kind` in `paper/claims.yaml`.
 
-To add a kind of measure, write one subclass of `Measure` and name it in `MEASURES`.
+To add a kind, write one subclass of `Measure` here.
 """
 
 from __future__ import annotations
@@ -8,76 +8,31 @@ from __future__ import annotations
 import functools
 import operator
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from scipy import stats
 
-from crossres.base import CrossresError, Strict, nearest
-from crossres.records.record import Epoch, Record
-from crossres.records.summary import TEXT_COLUMNS
+from crossres.base import Strict, at_path, nearest
+from crossres.claims.runs import Runs
+from crossres.records.record import Epoch
 from crossres.suites.spec import Spec
 
 PROPORTIONS = ("accuracy_pct", "last_accuracy_pct")
 """Columns that are shares of the test images."""
-WITHOUT_CHANCE = ("parameters", "parameters_millions", "compression")
-"""Columns that follow from the networks alone, with no training in between."""
+EXACT = ("parameters", "parameters_millions", "compression")
+"""Columns that follow from the networks alone."""
 MINUTES = "train_minutes"
 
 
-class Runs:
-    """The records of a suite as measures read them: by run and seed."""
-
-    def __init__(self, records: Iterable[Record], summary: pd.DataFrame) -> None:
-        self.records = {(record.name, record.spec.seed): record for record in records}
-        self.specs: dict[str, Spec] = {}
-        """Of each run, that of its first seed."""
-        for record in self.records.values():
-            self.specs.setdefault(record.name, record.spec)
-        self.published = all(record.is_published for record in self.records.values())
-        table = summary.assign(parameters_millions=summary["parameters"] / 1e6)
-        self.cells: dict[Any, dict[Any, Any]] = table.set_index(["run", "seed"]).to_dict("index")
-        self.columns = set(table.columns) - {*TEXT_COLUMNS, "seed"}
-
-    def seeds(self, runs: Iterable[str]) -> list[int]:
-        """Return the seeds that all of these runs have."""
-        of_each = [{seed for name, seed in self.records if name == run} for run in runs]
-        return sorted(set.intersection(*of_each)) if of_each else []
-
-    def cell(self, run: str, seed: int, column: str) -> float | None:
-        """Return a number of the summary, or None where the run has none.
-
-        Raises:
-            CrossresError: When there is no such column, naming the nearest.
-        """
-        if column not in self.columns:
-            raise CrossresError(f"claims: no column '{column}' in the summary{nearest(column, self.columns)}")
-        value = self.cells[run, seed][column]
-        return None if pd.isna(value) else float(value)
-
-    def with_stored_logits(self, names: Iterable[str]) -> list[str]:
-        """Return those runs that read logits of their teacher from disk, so that its pass is not in their minutes."""
-        read = {run for (run, _), record in self.records.items() if record.cost.stored_epochs}
-        return [name for name in names if name in read]
-
-    def test_images(self, run: str) -> int:
-        dataset = self.specs[run].dataset
-        return dataset.test_images or dataset.info.test_images
-
-    def correct(self, run: str, seeds: Sequence[int]) -> NDArray[np.bool_] | None:
-        """Tell which test images a run has right, `[seeds, images]`; None where its records do not say."""
-        rows = [self.records[run, seed].correct_images() for seed in seeds]
-        return None if any(row is None for row in rows) else np.array(rows, dtype=bool)
-
-
 class Measure(Strict):
-    """Base of the measures: one number a seed."""
+    """One number per seed."""
 
     kind: str
+
+    is_trained: ClassVar[bool] = True
+    """Whether the number results from training, rather than from settings."""
 
     @property
     @abstractmethod
@@ -88,17 +43,20 @@ class Measure(Strict):
     def of(self, runs: Runs, seed: int) -> float | None:
         """Return the number of one seed, or None where the records do not hold it."""
 
+    def missing(self, runs: Runs) -> str | None:
+        """Say what the records lack for this number, or nothing."""
+        if absent := [run for run in self.needs if run not in runs.specs]:
+            return f"the suite has no run {', '.join(absent)}"
+        return None if runs.seeds(self.needs) else f"no seed is common to {', '.join(self.needs)}"
+
     @property
-    def without_chance(self) -> bool:
-        """Whether the number follows from the specs, so that it must come out exactly."""
+    def is_exact(self) -> bool:
+        """Whether the number follows from the networks alone, so that every suite has to give the same."""
         return False
 
-    by_training: ClassVar[bool] = True
-    """Whether the number comes from training at all, rather than from what was set."""
-
     @property
-    def own(self) -> str | None:
-        """Why the number says nothing of other networks and images than the thesis's; None where it does."""
+    def local(self) -> str | None:
+        """Why the number says nothing about other networks and images than its own; None where it does."""
         return None
 
 
@@ -108,7 +66,7 @@ class Contrast(Measure):
     kind: Literal["contrast"] = "contrast"
     column: str
     plus: tuple[str, ...] = ()
-    """Runs that are added; in a claim that reports a figure for each of several runs, each of these in turn."""
+    """Runs that are added; each run in turn, in a claim that reports a figure per run."""
     minus: tuple[str, ...] = ()
     """Runs that are subtracted."""
     until_end_of: str | None = None
@@ -131,19 +89,24 @@ class Contrast(Measure):
         return None if None in terms else float(sum(filter(None, terms)))
 
     def term(self, runs: Runs, run: str, seed: int) -> float | None:
-        """Return one run's share in the number."""
+        """Return the number of one of the runs."""
         if self.until_end_of is None:
             return runs.cell(run, seed, self.column)
         end = len(runs.records[self.until_end_of, seed].history)
         return max(epoch.test_accuracy_pct for epoch in runs.records[run, seed].history[:end])
 
     @property
-    def without_chance(self) -> bool:
-        return self.column in WITHOUT_CHANCE
+    def pair(self) -> tuple[str, str] | None:
+        """The subtracted and the added run, where there is one of each."""
+        return (self.minus[0], self.plus[0]) if len(self.minus) == len(self.plus) == 1 else None
+
+    @property
+    def is_exact(self) -> bool:
+        return self.column in EXACT
 
 
 class Ratio(Measure):
-    """A column of the summary, added over some runs, as a multiple of its sum over others."""
+    """A column of the summary, summed over some runs, divided by its sum over others: `Σ plus / Σ over`."""
 
     kind: Literal["ratio"] = "ratio"
     column: str
@@ -155,27 +118,34 @@ class Ratio(Measure):
         return tuple(dict.fromkeys((*self.plus, *self.over)))
 
     def of(self, runs: Runs, seed: int) -> float | None:
-        above, below = ([runs.cell(run, seed, self.column) for run in side] for side in (self.plus, self.over))
-        if None in above or None in below or not sum(filter(None, below)):
+        above, below = (runs.cells(side, seed, self.column) for side in (self.plus, self.over))
+        if above is None or below is None or sum(below) == 0:
             return None
-        return sum(filter(None, above)) / sum(filter(None, below))
+        return sum(above) / sum(below)
+
+    def missing(self, runs: Runs) -> str | None:
+        partial = runs.with_stored_logits(self.needs) if self.column == MINUTES else []
+        if partial and all(run in runs.specs for run in self.needs):
+            names = ", ".join(partial)
+            return f"the minutes of {names} leave out a teacher's pass, since its logits were stored and shared"
+        return super().missing(runs)
 
     @property
-    def without_chance(self) -> bool:
-        return self.column in WITHOUT_CHANCE
+    def is_exact(self) -> bool:
+        return self.column in EXACT
 
     @property
-    def own(self) -> str | None:
+    def local(self) -> str | None:
         return "minutes are those of its networks, images and machine" if self.column == MINUTES else None
 
 
-class Epochs(Measure):
-    """A number taken from the epochs of one run's training."""
+class EpochStatistic(Measure):
+    """A number taken from the epochs of one run."""
 
     kind: Literal["epochs"] = "epochs"
     run: str
     field: str
-    """A number of an epoch, such as `test_loss`; dotted where it stands in a mapping: `losses.nckd`."""
+    """A number of an epoch, such as `test_loss`, or a dotted path within a mapping: `losses.nckd`."""
     take: Literal["last", "mean", "max", "min", "last_over_min", "count_above"]
     threshold: float | None = None
     """For `count_above`."""
@@ -189,7 +159,7 @@ class Epochs(Measure):
         return field
 
     @model_validator(mode="after")
-    def _has_a_threshold(self) -> Epochs:
+    def _has_a_threshold(self) -> EpochStatistic:
         if (self.take == "count_above") != (self.threshold is not None):
             raise ValueError("threshold: belongs to take: count_above, and is needed there")
         return self
@@ -199,30 +169,35 @@ class Epochs(Measure):
         return (self.run,)
 
     def of(self, runs: Runs, seed: int) -> float | None:
-        found = [_at(epoch, self.field) for epoch in runs.records[self.run, seed].history]
+        found = [at_path(epoch, self.field) for epoch in runs.records[self.run, seed].history]
         values = [float(value) for value in found if value is not None]
         if not values:
             return None
-        if self.threshold is not None:
-            return float(sum(value > self.threshold for value in values))
-        took = {"last": values[-1], "mean": float(np.mean(values)), "max": max(values), "min": min(values)}
-        return took[self.take] if self.take in took else values[-1] / min(values)
+        match self.take:
+            case "last":
+                return values[-1]
+            case "mean":
+                return float(np.mean(values))
+            case "max":
+                return max(values)
+            case "min":
+                return min(values)
+            case "last_over_min":
+                return values[-1] / min(values)
+        assert self.threshold is not None
+        return float(sum(value > self.threshold for value in values))
 
 
-class Settings(Measure):
-    """In how many of some settings runs are other than said: than `value`, or than the first run."""
+class SettingsCount(Measure):
+    """How many settings of some runs differ from `value`, or from those of the first run."""
 
     kind: Literal["settings"] = "settings"
     runs: tuple[str, ...]
     paths: tuple[str, ...]
-    """Where a spec has them, dotted: `augmentation.auto_augment`."""
+    """Dotted paths in a spec: `augmentation.auto_augment`."""
     value: str | float | None = None
 
-    by_training: ClassVar[bool] = False
-
-    @property
-    def own(self) -> str | None:
-        return "what is set here is not what the thesis set"
+    is_trained: ClassVar[bool] = False
 
     @field_validator("paths")
     @classmethod
@@ -238,13 +213,17 @@ class Settings(Measure):
         return self.runs
 
     def of(self, runs: Runs, seed: int) -> float | None:
-        found = [[_at(runs.records[run, seed].spec, path) for path in self.paths] for run in self.runs]
-        said = found[0] if self.value is None else [self.value] * len(self.paths)
-        return float(sum(one != other for row in found for one, other in zip(row, said, strict=True)))
+        found = [[at_path(runs.records[run, seed].spec, path) for path in self.paths] for run in self.runs]
+        expected = found[0] if self.value is None else [self.value] * len(self.paths)
+        return float(sum(one != other for row in found for one, other in zip(row, expected, strict=True)))
+
+    @property
+    def local(self) -> str | None:
+        return "what is set here is not what the thesis set"
 
 
-class Rank(Measure):
-    """Spearman's rank correlation, over runs, of their accuracy with another column."""
+class RankCorrelation(Measure):
+    """Spearman's rank correlation of a column with accuracy, over runs."""
 
     kind: Literal["rank"] = "rank"
     column: str
@@ -255,19 +234,11 @@ class Rank(Measure):
         return self.runs
 
     def of(self, runs: Runs, seed: int) -> float | None:
-        x, y = ([runs.cell(run, seed, name) for run in self.runs] for name in (self.column, "accuracy_pct"))
-        return None if None in (*x, *y) or len(set(x)) == 1 or len(set(y)) == 1 else float(stats.spearmanr(x, y)[0])
+        x, y = (runs.cells(self.runs, seed, name) for name in (self.column, "accuracy_pct"))
+        return float(stats.spearmanr(x, y)[0]) if x and y and len(set(x)) > 1 and len(set(y)) > 1 else None
 
 
-MEASURES: tuple[type[Measure], ...] = (Contrast, Ratio, Epochs, Settings, Rank)
 if TYPE_CHECKING:
     AnyMeasure = Measure
 else:
-    AnyMeasure = Annotated[functools.reduce(operator.or_, MEASURES), Field(discriminator="kind")]
-
-
-def _at(document: object, path: str) -> Any:
-    """Return what stands at a dotted path of nested documents and mappings, or None."""
-    for name in path.split("."):
-        document = document.get(name) if isinstance(document, Mapping) else getattr(document, name, None)
-    return document
+    AnyMeasure = Annotated[functools.reduce(operator.or_, Measure.__subclasses__()), Field(discriminator="kind")]

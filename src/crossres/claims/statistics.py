@@ -22,7 +22,7 @@ class Interval(NamedTuple):
     high: float
 
 
-class Contrast(NamedTuple):
+class ContrastResult(NamedTuple):
     """A sum and difference of means or proportions."""
 
     value: float
@@ -66,7 +66,7 @@ def t_test(values: Sequence[float], bound: float = 0.0) -> float | None:
 
 def block_contrast(
     values: NDArray[np.float64], coefficients: Sequence[float], bound: float = 0.0, level: float = LEVEL
-) -> Contrast | None:
+) -> ContrastResult | None:
     """Return a contrast of runs that share their seeds, its t interval and test; None without a spread to judge it by.
 
     Seeds are the blocks of a randomised block design, `value = run + seed + error`, and the error's variance is
@@ -91,7 +91,7 @@ def block_contrast(
     error = math.sqrt(float((residuals**2).sum()) / freedom * float((weights**2).sum()) / seeds)
     width = float(stats.t.ppf((1 + level) / 2, freedom)) * error
     p = 2 * float(stats.t.sf(abs(value - bound) / error, freedom))
-    return Contrast(value, Interval(value - width, value + width), p)
+    return ContrastResult(value, Interval(value - width, value + width), p)
 
 
 def wilson(share: float, trials: int, level: float = LEVEL) -> Interval:
@@ -112,7 +112,7 @@ def wilson(share: float, trials: int, level: float = LEVEL) -> Interval:
 
 def proportions_contrast(
     plus: Sequence[float], minus: Sequence[float], trials: int, bound: float = 0.0, level: float = LEVEL
-) -> Contrast:
+) -> ContrastResult:
     """Return a contrast of independent proportions, `Σ plus − Σ minus`, with its interval and test.
 
     The interval adds, in squares, how far each Wilson limit lies from its proportion (Newcombe's method 10, for two);
@@ -137,7 +137,7 @@ def proportions_contrast(
     above = [found.high - share for share, found in added] + [share - found.low for share, found in taken]
     error = math.sqrt(sum(share * (1 - share) / trials for share in (*plus, *minus)))
     p = 2 * stats.norm.sf(abs(value - bound) / error) if error else float(value == bound)
-    return Contrast(value, Interval(value - math.hypot(*below), value + math.hypot(*above)), float(p))
+    return ContrastResult(value, Interval(value - math.hypot(*below), value + math.hypot(*above)), float(p))
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:

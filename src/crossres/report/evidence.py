@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from crossres.claims.document import (
+from crossres.claims.finding import (
     Audit,
-    Controlled,
-    Figure,
+    ControlResult,
     Finding,
+    Quantity,
     found_text,
     interval_text,
     p_text,
@@ -36,7 +36,7 @@ class ControlRow(NamedTuple):
     """A control that the suite has the runs for."""
 
     id: str
-    control: Controlled
+    control: ControlResult
     value: str
     p: str
 
@@ -78,10 +78,10 @@ def claim_rows(audit: Audit) -> list[ClaimRow]:
     """Return a row a claim."""
     rows = []
     for finding in audit.findings:
-        figure = finding.figures[0] if len(finding.figures) == 1 else Figure()
-        p = p_text(figure.estimate.p_holm if figure.estimate else None)
+        figure = finding.single
+        p = p_text(figure.estimate)
         reported, found = _minus(reported_text(figure)), _minus(found_text(finding))
-        rows.append(ClaimRow(finding, reported, found, _minus(interval_text(figure)), p))
+        rows.append(ClaimRow(finding, reported, found, _minus(interval_text(figure.estimate)), p))
     return rows
 
 
@@ -91,9 +91,11 @@ def control_rows(audit: Audit) -> list[ControlRow]:
     for finding in audit.findings:
         for control in finding.controls:
             if control.estimate is not None:
-                interval = interval_text(control).replace(" ", "\u00a0")  # so that it stays whole in a narrow column
+                interval = interval_text(control.estimate).replace(
+                    " ", "\u00a0"
+                )  # so that it stays whole in a narrow column
                 value = _minus(f"{value_text(control.estimate)} {interval}".strip())
-                rows.append(ControlRow(finding.id, control, value, p_text(control.estimate.p_holm)))
+                rows.append(ControlRow(finding.id, control, value, p_text(control.estimate)))
     return rows
 
 
@@ -106,7 +108,7 @@ def decided(audit: Audit, verdict: str) -> list[tuple[list[str], str]]:
     return [(ids, reason) for reason, ids in reasons.items()]
 
 
-def compared(audit: Audit) -> list[Figure]:
+def compared(audit: Audit) -> list[Quantity]:
     """Return the printed figures that could be compared."""
     return [figure for finding in audit.findings for figure in finding.figures if figure.agrees is not None]
 

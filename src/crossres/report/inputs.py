@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from crossres.claims.document import Audit
+from crossres.claims.finding import Audit
 from crossres.files import read_json
 from crossres.records.record import Record, read_record
 from crossres.records.summary import read_summary

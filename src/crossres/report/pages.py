@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from tabulate import tabulate
 
 from crossres import files
-from crossres.claims.document import VERDICTS, Audit
+from crossres.claims.finding import VERDICTS, Audit
 from crossres.files import write_atomic
 from crossres.report import exhibits, tables
 from crossres.report.evidence import ClaimRow, claim_rows

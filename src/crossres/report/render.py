@@ -20,7 +20,7 @@ from typing import Any
 import jinja2
 
 from crossres.base import CrossresError
-from crossres.claims.document import VERDICTS, Audit
+from crossres.claims.finding import VERDICTS, Audit
 from crossres.files import TEMPLATES, suite_file, write_atomic
 from crossres.report import evidence, exhibits, rebuild
 from crossres.report.facts import Facts, Number, counted, listing, portion, signed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from crossres.base import at_path
 from crossres.suites.methods import METHODS
 from crossres.suites.names import model_name, run_name
 from crossres.suites.spec import Spec
@@ -33,20 +34,13 @@ class Setting(NamedTuple):
 
     def of(self, spec: Spec) -> object:
         """Return the setting of a spec, or None where the spec has no use for it."""
-        return None if self.only_if and not _at(spec, self.only_if) else _at(spec, self.path)
+        return None if self.only_if and not at_path(spec, self.only_if) else at_path(spec, self.path)
 
     @property
     def in_sentence(self) -> str:
         """The name within a sentence: a capital stays only where it is part of a proper name, as in `CE weight`."""
         proper = any(char.isupper() for char in self.name.split()[0][1:])
         return self.name if proper else self.name[:1].lower() + self.name[1:]
-
-
-def _at(spec: Spec, path: str) -> object:
-    value: object = spec
-    for name in path.split("."):
-        value = getattr(value, name, None)
-    return value
 
 
 def _objective_settings() -> list[Setting]:

@@ -206,7 +206,7 @@ def readme(*, file: Path = Path("README.md")) -> None:
         file: The README.
     """
     from crossres.claims.audit import audit
-    from crossres.claims.document import load_claims
+    from crossres.claims.claim import load_claims
     from crossres.records.record import read_record
     from crossres.records.summary import summarise
     from crossres.report.inputs import ReportInputs

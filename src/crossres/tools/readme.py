@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crossres.base import CrossresError
-from crossres.claims.document import Audit
+from crossres.claims.finding import Audit
 from crossres.files import read_text, write_atomic
 from crossres.report import figures, pages
 from crossres.report.facts import Facts
