@@ -1,4 +1,4 @@
-# `make` lists the targets. Everything runs from .venv, which is made when envs/ or pyproject.toml changes.
+# `make` lists the targets. They run from .venv, which is made again when envs/ or pyproject.toml changes.
 SHELL := /bin/bash
 CORES ?= $(shell nproc)
 PYTHON ?= python3
@@ -8,18 +8,22 @@ CONFIG ?=
 CUT = $(if $(findstring budget,$(CONFIG)),-truncated)
 # What `make report` shows: a suite's name or file.
 SUITE ?= published
-OF_FILE = $$(python -c 'import sys; from crossres.suites.spec import *; print(load_suite(Path(sys.argv[1])).suite)' $(SUITE))
-REPORT = results/$(if $(filter %.yaml %.yml,$(SUITE)),$(OF_FILE),$(SUITE))$(CUT)/report.html
-# Whether all records of it are given.
+NAME_OF = import pathlib, sys; from crossres.suites.spec import load_suite; print(load_suite(pathlib.Path(sys.argv[1])).suite)
+NAME = $(if $(filter %.yaml %.yml,$(SUITE)),$$(python -c '$(NAME_OF)' $(SUITE)),$(SUITE))
+REPORT = results/$(NAME)$(CUT)/report.html
+# Empty, unless all its records are given.
 GIVEN := $(or $(filter published,$(SUITE)),$(findstring records=shipped,$(CONFIG)))
-# What only builds the report does without torch: .venv where it is there, or else a lighter one.
+# Targets that only build the report need no torch: they use .venv if it is there, and otherwise a lighter environment.
 LIGHT := $(if $(wildcard .venv/ready),.venv,.venv-report)
 published verify readme: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 ifneq ($(GIVEN),)
 report: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 endif
 
-.PHONY: help demo published paper verify report readme test test-container test-report test-slurm lint format bench image clean lock setup light
+# What a change must pass within a minute: the tests that neither train, nor run Snakemake, nor build a PDF.
+QUICK := tests/suites tests/claims tests/records tests/report tests/test_architecture.py tests/test_cli.py tests/tools/test_docs.py
+
+.PHONY: help demo published paper verify report readme quick test test-container test-report test-slurm lint format bench image clean lock setup light
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -46,7 +50,11 @@ report: $(if $(GIVEN),light,setup)  ## build a suite and one HTML file of it all
 readme: light  ## draw the figures and write the verdicts that the README shows
 	@python -m crossres readme
 
-test: setup lint  ## lint, unit tests, dry runs, the published build and the demo
+quick: setup  ## what a contributor runs before a commit: lint and the fast tests, in under a minute
+	@$(call lint)
+	@python -m pytest --quiet --numprocesses 2 --dist loadfile -m "not workflow and not slow" $(QUICK)
+
+test: setup lint  ## lint, unit tests, dry runs, the published build, the demo, runs that are killed
 	@envs/tex.sh
 	@python -m pytest --numprocesses 2 --dist loadfile
 
@@ -58,15 +66,13 @@ test-report: setup  ## look at the HTML report of `published` with Chromium, wit
 	@envs/browser.sh
 	@CROSSRES_SCREENSHOTS=results/screenshots python -m pytest -m browser
 
-# Not of `make test`, since it installs and starts system daemons, as root.
+# Not part of `make test`, since it installs and starts system daemons as root.
 test-slurm: setup  ## run the workflow on a real Slurm of one node, which is started and stopped (as root)
 	@tests/slurm.sh
 	@python -m pytest -m slurm --verbose tests/workflow/test_slurm.py
 
-lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
-	@ruff check . && ruff format --check --quiet .
-	@mypy
-	@snakefmt --check --compact-diff Snakefile workflow
+lint: setup  ## ruff, mypy, the directions of imports, snakefmt, snakemake --lint
+	@$(call lint)
 	@snakemake --lint --config suite=demo > /dev/null
 
 format: setup  ## format the code
@@ -95,6 +101,11 @@ setup:  ## .venv, with everything
 
 light:  ## .venv-report, with what builds the report and no torch; nothing where .venv is there
 	@PYTHON=$(PYTHON) envs/setup.sh $(LIGHT) $(if $(filter .venv,$(LIGHT)),requirements,report).lock
+
+define lint
+ruff check --quiet . && ruff format --check --quiet . && mypy && { said=$$(lint-imports --no-logo --no-cache) || { echo "$$said"; false; }; } && \
+snakefmt --check --compact-diff Snakefile workflow
+endef
 
 # Without TeX everything but the PDF is built, and the last line says what is missing.
 define build
