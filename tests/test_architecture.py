@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 PACKAGE = Path("src/crossres")
 
 
 def test_imports_keep_the_contracts() -> None:
-    done = subprocess.run(["lint-imports", "--no-cache"], capture_output=True, text=True, check=False)
+    done = subprocess.run(["lint-imports", "--no-logo", "--no-cache"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def everything_below(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return the arrows, and those that follow from them."""
+    longer = arrows | {(a, d) for a, b in arrows for c, d in arrows if b == c}
+    return arrows if longer == arrows else everything_below(longer)
+
+
+def test_the_drawing_of_the_rooms_is_true() -> None:
+    drawn = set(re.findall(r"^    (\w+) --> (\w+)$", Path("docs/architecture.md").read_text(), re.MULTILINE))
+    rooms = {name for arrow in drawn for name in arrow}
+    assert rooms == {path.parent.name for path in PACKAGE.glob("*/__init__.py")} | {"workflow"}
+    graph = grimp.build_graph("crossres", exclude_type_checking_imports=True)
+    found = graph.find_matching_direct_imports(import_expression="crossres.** -> crossres.**")
+    pairs = {(link["importer"].split(".")[1], link["imported"].split(".")[1]) for link in found}
+    imports = {(a, b) for a, b in pairs if a != b and {a, b} <= rooms}
+    assert drawn <= imports
+    assert everything_below(drawn) == everything_below(imports)
 
 
 def test_the_command_line_starts_without_torch() -> None:
