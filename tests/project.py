@@ -1,9 +1,11 @@
-"""A copy of the project to run the workflow in, as a fresh clone has it."""
+"""A copy of the project to run the workflow in, as a fresh clone has it, and what a run of it shows."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +29,29 @@ def copy_of_the_project(folder: Path) -> Path:
 def snakemake(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "snakemake", *words]
     return subprocess.run(command, cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+
+
+def planned(folder: Path, *words: str) -> dict[str, int]:
+    """Return how many jobs of each rule would run."""
+    done = snakemake(folder, "-n", *words)
+    assert done.returncode == 0, done.stderr
+    return job_counts(done.stdout + done.stderr)
+
+
+def job_counts(output: str) -> dict[str, int]:
+    """Read the table of jobs that Snakemake prints."""
+    table = output.split("Job stats:")[1].split("\ntotal ")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+def trainers() -> dict[int, Path]:
+    """Return the processes of `crossres train` on this machine, each with its working directory."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cmdline").read_bytes().split(b"\0")[1:4] == [b"-m", b"crossres", b"train"]:
+                found[int(entry.name)] = Path(os.readlink(entry / "cwd"))
+    return found
 
 
 def outcome(folder: Path, records: Iterable[str]) -> dict[str, Any]:

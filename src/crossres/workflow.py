@@ -215,8 +215,8 @@ class Workflow:
         if to_train and wants and not (on_cluster or cuda_devices()):
             raise CrossresError(
                 f"suite {self.suite.suite}: training {to_train} of {len(self.suite.jobs())} runs needs a CUDA device, "
-                f"and none is visible{self._gpu_hours()}; instead: --config suite=demo (minutes on a CPU), "
-                "--config suite=published (no training), or --config device=cpu with a budget (see the README)"
+                f"and none is visible{self._gpu_hours()}; instead: --config suite=demo (minutes on a CPU), --config "
+                "suite=published (no training), or --config device=cpu with a budget (docs/partial-rebuilds.md)"
             )
 
     def _gpu_hours(self) -> str:

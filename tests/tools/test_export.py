@@ -28,9 +28,8 @@ from crossres.training import acquire, data
 from crossres.training.augment import normalise
 from crossres.training.evaluate import evaluate, load_network, pack_weights
 from crossres.training.models import build
-from tests.project import copy_of_the_project, snakemake
+from tests.project import copy_of_the_project, job_counts, snakemake
 from tests.training.test_data import FAKE, pass_for, write_folder
-from tests.workflow.test_workflow import job_counts
 
 CPU = torch.device("cpu")
 PUBLISHED = "paper/records/published/kd_32/seed42.json"

@@ -23,8 +23,7 @@ from crossres.suites.suite import Suite, load_suite
 from crossres.tools.ship import ship
 from crossres.tools.status import RunStatus, show, states
 from crossres.workflow import check_given
-from tests.project import copy_of_the_project, snakemake
-from tests.workflow.test_workflow import job_counts
+from tests.project import copy_of_the_project, job_counts, snakemake
 
 TRAINING = {"spec", "train", "evaluate", "teacher_logits", "data", "weights"}
 TODAY = "today's sources"

@@ -1,6 +1,6 @@
-"""Running in the image: what stops before any job, what Apptainer is told, how the image is named.
+"""Running in an image: what stops before any job, Apptainer's arguments, the image's name in the records.
 
-The image itself is at work in `test_container.py`; here, Apptainer is a script that says what it was told.
+`test_container.py` runs the image itself; here, Apptainer is a script that writes down its arguments.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import hashlib
 import os
 import shlex
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
@@ -35,13 +34,11 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with an output that must not be touched."""
-    folder = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    (folder / SUMMARY).parent.mkdir(parents=True)
-    (folder / SUMMARY).write_text("made before\n")
-    return folder
+@pytest.fixture(scope="module", autouse=True)
+def summary(project: Path) -> None:
+    """An output that must not be touched."""
+    (project / SUMMARY).parent.mkdir(parents=True)
+    (project / SUMMARY).write_text("made before\n")
 
 
 @pytest.fixture
@@ -60,26 +57,23 @@ def fake_apptainer(tmp_path: Path) -> Path:
     return script.parent
 
 
-def the_line(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    said = [line for line in done.stderr.splitlines() if line.startswith("crossres:")]
-    assert len(said) == 1, done.stderr
-    return said[0]
-
-
 @pytest.mark.workflow
 @pytest.mark.parametrize("words", [(), ("-n",)], ids=["run", "dry-run"])
-def test_without_apptainer_it_stops_before_any_job(project: Path, words: tuple[str, ...]) -> None:
-    line = the_line(snakemake(project, *words, *USE, PATH=SYSTEM))
-    assert "no apptainer or singularity on PATH" in line and "leave out --use-singularity" in line
-    assert (project / SUMMARY).read_text() == "made before\n"
-
-
-@pytest.mark.workflow
-def test_without_an_image_it_stops_before_any_job(project: Path, fake_apptainer: Path) -> None:
-    line = the_line(snakemake(project, *USE, PATH=f"{fake_apptainer}:{SYSTEM}"))
-    assert "container: docker/crossres.sif: no such image" in line and "`make image`" in line
+@pytest.mark.parametrize(
+    ("apptainer", "message"),
+    [
+        (False, "no apptainer or singularity on PATH"),
+        (True, "container: docker/crossres.sif: no such image; make docker/crossres.sif with `make image`"),
+    ],
+)
+def test_without_apptainer_or_image_it_stops_before_any_job(
+    project: Path, fake_apptainer: Path, words: tuple[str, ...], apptainer: bool, message: str
+) -> None:
+    done = snakemake(project, *words, *USE, PATH=f"{fake_apptainer}:{SYSTEM}" if apptainer else SYSTEM)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("crossres:")]
+    assert message in line and "leave out --use-singularity" in line
     assert (project / SUMMARY).read_text() == "made before\n"
 
 
@@ -194,15 +188,13 @@ def test_the_record_and_the_report_name_the_image(monkeypatch: pytest.MonkeyPatc
     assert deployment.image_name() is None
     monkeypatch.setenv("APPTAINER_CONTAINER", "/somewhere/other.sif")
     assert deployment.image_name() == "/somewhere/other.sif"
-    monkeypatch.setenv("CROSSRES_IMAGE", "crossres:0123456789ab")
-    assert deployment.image_name() == "crossres:0123456789ab"
-    monkeypatch.setenv("CROSSRES_IMAGE_DIGEST", f"sha256:{'abcdef' * 10}0000")
-    named = deployment.image_name()
-    assert named == f"crossres:0123456789ab@sha256:{'abcdef' * 10}0000"
+    monkeypatch.setenv("CROSSRES_IMAGE", tag := "crossres:0123456789ab")
+    assert deployment.image_name() == tag
+    monkeypatch.setenv("CROSSRES_IMAGE_DIGEST", digest := f"sha256:{'abcdef' * 10}0000")
+    assert deployment.image_name() == f"{tag}@{digest}"
     shown = PROVENANCE["Container image"]
-    assert shown(Provenance.model_construct(image=named)) == "crossres:0123456789ab@sha256:abcdefabcdef"
-    assert shown(Provenance.model_construct(image="crossres:0123456789ab")) == "crossres:0123456789ab"
-    assert shown(Provenance.model_construct(image=None)) is None
+    for image, short in ((f"{tag}@{digest}", f"{tag}@sha256:abcdefabcdef"), (tag, tag), (None, None)):
+        assert shown(Provenance.model_construct(image=image)) == short
 
 
 def test_the_default_image_is_where_it_is_built() -> None:

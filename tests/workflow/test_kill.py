@@ -1,4 +1,4 @@
-"""Nothing can make training lose work: real `snakemake` runs, killed at random moments, end as if nothing had been."""
+"""Training loses no work: `snakemake` killed at random moments ends with the bits of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.project import copy_of_the_project, outcome
+from tests.project import copy_of_the_project, outcome, trainers
 
 pytestmark = pytest.mark.workflow
 KILLS = 24
@@ -55,39 +55,21 @@ def project(folder: Path) -> Path:
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--quiet", "all", "--config", "suite=small", *words]
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        stdout=pipe,
-        stderr=pipe,
-        text=True,
-        start_new_session=True,
-    )
+    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
-def trainer_of(group: int) -> int | None:
-    """The process of `crossres train` in a process group, if it has started."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if os.getpgid(int(entry.name)) == group and words[1:4] == [b"-m", b"crossres", b"train"]:
-                return int(entry.name)
-        except (OSError, ProcessLookupError):
-            continue
-    return None
-
-
-def await_trainer(process: subprocess.Popen[str]) -> int | None:
+def await_trainer(process: subprocess.Popen[str], folder: Path) -> int | None:
     """Wait until a run is in training, and return its process; None when Snakemake ends first."""
     while process.poll() is None:
-        if (trainer := trainer_of(process.pid)) is not None:
-            return trainer
+        for trainer, working in trainers().items():
+            if working == folder.resolve():
+                return trainer
         time.sleep(0.005)
     return None
 
 
 def await_new_state(process: subprocess.Popen[str], folder: Path) -> None:
-    """Wait until some run has written its state once more: runs are killed by epochs, however fast the machine."""
+    """Wait until some run has written its state once more, so that kills are spaced by epochs on any machine."""
 
     def states() -> dict[Path, int]:
         found = {}
@@ -102,11 +84,8 @@ def await_new_state(process: subprocess.Popen[str], folder: Path) -> None:
 
 
 def kill(process: subprocess.Popen[str], folder: Path, number: int, draw: random.Random) -> str | None:
-    """Send a signal to the job or to the whole group, at a random moment: in start-up, in an epoch, or in a write.
-
-    Snakemake alone is not signalled: it then waits for its job, and the run ends as any other.
-    """
-    if await_trainer(process) is None:
+    """Send a signal to the job or to the whole group, at a random moment: in start-up, in an epoch, or in a write."""
+    if await_trainer(process, folder) is None:
         return None
     epochs = draw.randrange(5)
     if epochs == 0:
@@ -115,7 +94,7 @@ def kill(process: subprocess.Popen[str], folder: Path, number: int, draw: random
         await_new_state(process, folder)
     time.sleep(draw.uniform(0, 0.15))
     chosen, target = SIGNALS[number % len(SIGNALS)], ("job", "group")[number // len(SIGNALS) % 2]
-    while (trainer := await_trainer(process)) is not None:  # by now it may be another run's
+    while (trainer := await_trainer(process, folder)) is not None:  # by now it may be another run's
         with contextlib.suppress(ProcessLookupError):
             if target == "group":
                 os.killpg(process.pid, chosen)
@@ -126,7 +105,7 @@ def kill(process: subprocess.Popen[str], folder: Path, number: int, draw: random
 
 
 def settle(process: subprocess.Popen[str], folder: Path) -> None:
-    """Wait for the end, and unlock the folder when Snakemake could not do it itself, as its message says."""
+    """Wait for the end, and unlock the folder where Snakemake was killed before it could."""
     _, said = process.communicate(timeout=120)
     if (folder / ".snakemake/locks").is_dir() and any((folder / ".snakemake/locks").iterdir()):
         unlocked = start(folder, "--unlock")
@@ -134,12 +113,15 @@ def settle(process: subprocess.Popen[str], folder: Path) -> None:
     assert "Traceback" not in said, said
 
 
+def finish(folder: Path) -> None:
+    process = start(folder, "--", *RECORDS)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+
+
 def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
     whole, killed = project(tmp_path / "whole"), project(tmp_path / "killed")
-    uninterrupted = start(whole, "--", *RECORDS)
-    _, said = uninterrupted.communicate(timeout=300)
-    assert uninterrupted.returncode == 0, said
-
+    finish(whole)
     draw = random.Random(20260)
     kills: list[str] = []
     while len(kills) < KILLS:
@@ -150,9 +132,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
             kills.append(sent)
         if all((killed / path).is_file() for path in RECORDS):
             break
-    last = start(killed, "--", *RECORDS)
-    _, said = last.communicate(timeout=300)
-    assert last.returncode == 0, said
+    finish(killed)
 
     resumed = [json.loads((killed / path).read_text())["cost"]["resumptions"] for path in RECORDS]
     print(f"{len(kills)} kills, {resumed} resumptions")

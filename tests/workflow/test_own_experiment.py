@@ -17,8 +17,7 @@ from crossres.suites.datasets import DATASETS
 from crossres.suites.suite import load_suite
 from crossres.training.cifar import OFFICIAL
 from tests import cifar10
-from tests.project import copy_of_the_project, snakemake
-from tests.workflow.test_workflow import job_counts
+from tests.project import copy_of_the_project, planned, snakemake
 
 pytestmark = pytest.mark.workflow
 NAMES = ("resnets.yaml", "trial.yaml", "cifar10.yaml", "mine.yaml")
@@ -33,11 +32,6 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, block in zip(NAMES, blocks, strict=True):
         (folder / name).write_text(block)
     return folder
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_of_the_project(tmp_path_factory.mktemp("project"))
 
 
 def pass_for_cifar10(project: Path, archive: Path) -> dict[str, bytes]:
@@ -58,11 +52,8 @@ def pass_for_cifar10(project: Path, archive: Path) -> dict[str, bytes]:
 
 
 def test_the_example_is_planned_from_outside(mine: Path, project: Path) -> None:
-    suite = load_suite(mine / "resnets.yaml")
-    done = snakemake(project, "-n", "--config", f"suite={mine / 'resnets.yaml'}", "device=cpu")
-    assert done.returncode == 0, done.stderr
-    counts = job_counts(done.stdout + done.stderr)
-    assert counts["train"] == counts["evaluate"] == len(suite.jobs()) == 7
+    counts = planned(project, "--config", f"suite={mine / 'resnets.yaml'}", "device=cpu")
+    assert counts["train"] == counts["evaluate"] == len(load_suite(mine / "resnets.yaml").jobs())
     assert "weights" not in counts
 
 
@@ -95,11 +86,3 @@ def test_cifar10_runs_from_a_file_of_ones_own(mine: Path, tmp_path: Path) -> Non
     assert configuration["class_names"] == cifar10.NAMES
     assert tuple(configuration["mean"]) == DATASETS["cifar10"].normalisation.mean
     assert configuration["architecture"] == "resnet10t" and configuration["stem_stride"] == 1
-
-
-def test_a_cifar10_that_is_not_the_official_one_is_refused(mine: Path, project: Path) -> None:
-    cifar10.write(mine.parent / "wrong/cifar-10-batches-py", cifar10.files())
-    words = ("--cores", "1", "--configfile", str(mine / "mine.yaml"), "--config", "cifar10=~/wrong", "--")
-    done = snakemake(project, *words, "data/cifar10/manifest.json", HOME=str(mine.parent))
-    assert done.returncode != 0
-    assert "'data_batch_1' is not CIFAR-10's (wrong or cut short, by its MD5)" in done.stdout + done.stderr

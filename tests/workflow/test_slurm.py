@@ -5,7 +5,6 @@ The same records as without it; what the profile asks for; and jobs that are can
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import os
@@ -25,7 +24,7 @@ import yaml
 from crossres.files import suite_file
 from crossres.suites.suite import load_suite
 from crossres.training.device import cuda_devices
-from tests.project import copy_of_the_project, outcome, snakemake
+from tests.project import copy_of_the_project, outcome, snakemake, trainers
 from tests.slurm import Slurm, told
 from tests.workflow.test_kill import SUITE
 
@@ -88,22 +87,6 @@ def test_demo_ends_with_the_same_records_as_locally(slurm: Slurm, tmp_path: Path
     assert counts["train"] == counts["evaluate"] == len(DEMO_RECORDS)
 
 
-def processes_in(folder: Path) -> dict[int, list[bytes]]:
-    """Return the processes whose working directory is a folder, with the words of their commands."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if Path(os.readlink(entry / "cwd")) == folder:
-                found[int(entry.name)] = (entry / "cmdline").read_bytes().split(b"\0")
-    return found
-
-
-def trainer_in(folder: Path) -> int | None:
-    """Return the process of `crossres train` that works in a folder, if there is one."""
-    trains = [b"-m", b"crossres", b"train"]
-    return next((number for number, words in processes_in(folder).items() if words[1:4] == trains), None)
-
-
 def hold(started: subprocess.Popen[str], folder: Path, run: str, epochs: int) -> int:
     """Wait until a run has been through some epochs, and stop its process, so that what ends it hits it half-way.
 
@@ -113,7 +96,8 @@ def hold(started: subprocess.Popen[str], folder: Path, run: str, epochs: int) ->
     deadline = time.monotonic() + 1200
     while started.poll() is None and time.monotonic() < deadline:
         (standing,) = list(folder.glob(f"results/small/{run}/seed1/state/*/checkpoint.json")) or [None]
-        if standing and (process := trainer_in(folder)):
+        process = next((number for number, working in trainers().items() if working == folder), None)
+        if standing and process:
             os.kill(process, signal.SIGSTOP)
             done = json.loads(standing.read_text())["epoch"]
             if done >= epochs:
@@ -153,7 +137,7 @@ def test_cancelled_preempted_and_timed_out_jobs_go_on(slurm: Slurm, tmp_path: Pa
     through_snakemake = [job for job in slurm.jobs(folder) if job["Comment"].startswith("rule_")]
     assert {job["TresPerJob"] for job in through_snakemake} == {"gres:gpu:1"}
     assert outcome(folder, SMALL_RECORDS) == outcome(whole, SMALL_RECORDS)
-    assert not processes_in(folder)
+    assert folder not in trainers().values()
 
 
 def test_a_job_without_its_gpu_says_so(slurm: Slurm, tmp_path: Path) -> None:
