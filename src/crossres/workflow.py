@@ -16,7 +16,7 @@ from crossres import files
 from crossres.base import CrossresError
 from crossres.records import container
 from crossres.records.record import read_record
-from crossres.report import catalog
+from crossres.report import exhibits
 from crossres.suites.config import Config, chosen_suite, is_computed, read_config, results_dir, suite_path
 from crossres.suites.passes import Sharing, pass_key, passes, stored_passes
 from crossres.suites.spec import Spec
@@ -94,7 +94,7 @@ class Workflow:
 
     def names(self, kind: str) -> list[str]:
         """Return the figures or tables that the suite has the runs for."""
-        return catalog.names(kind, self.suite)
+        return exhibits.names(kind, self.suite)
 
     def products(self, kind: str, *suffixes: str) -> list[str]:
         """Return every file of these figures or tables."""

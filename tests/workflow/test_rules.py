@@ -1,0 +1,69 @@
+"""What the rules ask of `crossres.workflow`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossres.base import CrossresError
+from crossres.workflow import Workflow
+
+
+def workflow(**document: Any) -> Workflow:
+    return Workflow.read(document, Path.cwd())
+
+
+def test_no_rule_outputs_a_shipped_run() -> None:
+    shipped, computed = workflow(suite="published"), workflow(suite="paper", records=["teacher_32"])
+    for run in shipped.suite.runs:
+        assert not re.fullmatch(shipped.computed_runs, run)
+    assert shipped.record("kd_32", 42) == "paper/records/published/kd_32/seed42.json"
+    assert computed.computed_runs == "teacher_32"
+    assert computed.record("teacher_32", 42) == "results/paper/teacher_32/seed42/record.json"
+
+
+def test_a_finished_run_does_not_read_stored_logits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = workflow(suite="paper", teacher_logits="stored")
+    inputs = flow.train_inputs("kd_64_to_32", 42)
+    assert inputs["teacher"] == "results/paper/teacher_64/seed42/weights.safetensors"
+    assert inputs["logits"].startswith("results/paper/teacher_64/seed42/logits/")
+    assert set(flow.train_inputs("teacher_64", 42)) == {"spec", "data", "weights"}
+    monkeypatch.setattr(Workflow, "is_pending", lambda *_: False)
+    assert "logits" not in flow.train_inputs("kd_64_to_32", 42)
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "on_cluster", "uses_gpu", "share_pct"),
+    [
+        ("auto", 0, False, True, 50),
+        ("auto", 0, True, True, 0),
+        ("cpu", 1, False, False, 0),
+        ("cuda", 0, False, True, 50),
+    ],
+)
+def test_the_share_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, visible: int, on_cluster: bool, uses_gpu: bool, share_pct: int
+) -> None:
+    monkeypatch.setattr("crossres.workflow.cuda_devices", lambda: visible)
+    flow = workflow(suite="paper", device=device, runs_per_gpu=2)
+    assert flow.uses_gpu(on_cluster) == uses_gpu
+    assert flow.gpu_share_pct(on_cluster) == share_pct
+
+
+def test_training_without_a_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossres.workflow.cuda_devices", lambda: 0)
+    with pytest.raises(CrossresError, match=r"training 2 of 7 runs needs a CUDA device.*46.7 GPU-hours"):
+        workflow(suite="paper").check_gpu(2, on_cluster=False)
+    workflow(suite="paper").check_gpu(2, on_cluster=True)
+    workflow(suite="paper").check_gpu(0, on_cluster=False)
+    workflow(suite="paper", device="cpu").check_gpu(2, on_cluster=False)
+
+
+def test_a_job_s_own_snakemake_leaves_apptainer_s_arguments_alone(tmp_path: Path) -> None:
+    flow = workflow(suite="demo", device="cpu", data_dir=str(tmp_path))
+    once = flow.apptainer_arguments("--writable-tmpfs")
+    assert once.startswith("--writable-tmpfs ") and str(tmp_path) in once
+    assert flow.apptainer_arguments(once) == once
