@@ -19,14 +19,9 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
 class Browser:
-    """One window. Use as a context manager."""
+    """One window, with its profile in a folder. Use as a context manager."""
 
     def __init__(self, folder: Path) -> None:
-        """Start it.
-
-        Args:
-            folder: For its profile.
-        """
         command = ["chromedriver", "--port=0", "--log-level=SEVERE"]
         self._driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         said = (line for line in self._driver.stdout or () if "started successfully on port" in line)
@@ -80,7 +75,7 @@ class Browser:
         return found
 
     def click(self, xpath: str) -> None:
-        """Click what is found first, as a mouse does: it has to stand still, and nothing may lie before it."""
+        """Click the first match as a mouse does: it must stand still, and nothing may cover it."""
         self.until("document.getAnimations().length === 0")
         found = self._ask("POST", "/element", {"using": "xpath", "value": xpath})
         self._ask("POST", f"/element/{found[ELEMENT]}/click", {})

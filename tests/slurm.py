@@ -1,7 +1,7 @@
-"""A real Slurm of one node, on this machine: its daemons and its commands. Two GPUs are make-believe.
+"""A real Slurm of one node on this machine, with two simulated GPUs.
 
-Slurm reads /etc/slurm alone here, since a job step keeps no SLURM_CONF. What is written there is removed at the end;
-where there is a configuration already, nothing is started.
+A job step keeps no SLURM_CONF, so the configuration is written to /etc/slurm, and removed at the end. Where one exists
+already, nothing is started.
 """
 
 from __future__ import annotations
@@ -58,11 +58,7 @@ PartitionName=urgent Nodes=ALL PriorityTier=2
 
 
 class Slurm:
-    """The daemons, while the context lasts.
-
-    Raises:
-        RuntimeError: When another Slurm is configured here, or this one does not come up.
-    """
+    """The daemons, while the context lasts."""
 
     def __enter__(self) -> Self:
         self.written = (ETC / "slurm.conf", ETC / "gres.conf")
@@ -114,7 +110,7 @@ class Slurm:
             path.unlink(missing_ok=True)
 
     def jobs(self, folder: Path) -> list[dict[str, str]]:
-        """Return what Slurm knows of all the jobs that were started in a folder, ended ones as well, by key."""
+        """Return what Slurm knows, by key, of every job that was started in a folder."""
         lines = told("scontrol", "--oneliner", "show", "jobs").splitlines()
         found = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines]
         return [job for job in found if job.get("WorkDir") == str(folder)]
@@ -130,11 +126,7 @@ class Slurm:
 
 
 def told(*command: str, may_fail: bool = False) -> str:
-    """Run a command of Slurm's and return what it prints.
-
-    Raises:
-        RuntimeError: When it fails and may not, with what it says.
-    """
+    """Run a command of Slurm's and return what it prints; a failure is a RuntimeError, unless it may fail."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0 and not may_fail:
         raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")

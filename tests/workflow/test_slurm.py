@@ -1,7 +1,4 @@
-"""The workflow on a real Slurm of one node, through profiles/slurm: `make test-slurm`.
-
-The same records as without it; what the profile asks for; and jobs that are cancelled, preempted or out of time go on.
-"""
+"""The workflow on a real Slurm of one node, through profiles/slurm: `make test-slurm`."""
 
 from __future__ import annotations
 
@@ -88,11 +85,7 @@ def test_demo_ends_with_the_same_records_as_locally(slurm: Slurm, tmp_path: Path
 
 
 def hold(started: subprocess.Popen[str], folder: Path, run: str, epochs: int) -> int:
-    """Wait until a run has been through some epochs, and stop its process, so that what ends it hits it half-way.
-
-    Returns:
-        The epochs that it has been through.
-    """
+    """Wait until a run has done some epochs, stop its process within the next, and return how many it has done."""
     deadline = time.monotonic() + 1200
     while started.poll() is None and time.monotonic() < deadline:
         (standing,) = list(folder.glob(f"results/small/{run}/seed1/state/*/checkpoint.json")) or [None]
