@@ -11,8 +11,7 @@ from pydantic import model_validator
 from crossres.base import CrossresError, NonNegative, Strict, nearest
 from crossres.claims.measures import AnyMeasure, Contrast
 from crossres.files import read_yaml
-from crossres.suites.datasets import DatasetName
-from crossres.suites.spec import Spec
+from crossres.suites.spec import DatasetName, Spec
 
 Verdict = Literal["reproduced", "direction only", "not reproduced", "arithmetic error", "confounded", "not tested here"]
 
