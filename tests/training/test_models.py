@@ -13,7 +13,7 @@ from torch import nn
 
 from crossres.base import CrossresError
 from crossres.suites.spec import Model
-from crossres.training import models
+from crossres.training import models, smallnet
 from crossres.training.models import build, fetch_weights, gmacs, parameter_count
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -107,7 +107,7 @@ def test_small_networks_have_a_total_stride_of_16(size_px: int, side: int) -> No
 def test_small_network_against_its_description() -> None:
     """A stem, four stages of fused blocks with shortcuts where the shape allows, a 1×1 head, a mean, a linear layer."""
     network = network_of("crossres/tiny_teacher", classes=20).eval()
-    blocks = [module for module in network.modules() if isinstance(module, models.FusedBlock)]
+    blocks = [module for module in network.modules() if isinstance(module, smallnet.FusedBlock)]
     assert [block.shortcut for block in blocks] == [True, False, True, False, True, True, False, True, True]
     images = torch.rand(2, 3, 32, 32)
     features = network.features[0](images)  # type: ignore[index]

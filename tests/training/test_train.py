@@ -34,11 +34,12 @@ from crossres.suites.methods.dkd import DKD
 from crossres.suites.methods.kd import KD
 from crossres.suites.spec import Budget, Optimisation, Spec
 from crossres.suites.suite import Suite, load_suite, merge
-from crossres.training import evaluate, models
+from crossres.training import evaluate, models, smallnet
 from crossres.training import loop as train
 from crossres.training import step as step_module
 from crossres.training.augment import MixedBatch
-from crossres.training.loop import Trainer, discard_state, learning_rate
+from crossres.training.checkpoint import discard_state
+from crossres.training.loop import Trainer, learning_rate
 from crossres.training.progress import ProgressBar
 from crossres.training.step import Tally, adamw
 
@@ -235,7 +236,7 @@ def noisy(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
     def noisy_build(*args: Any, **options: Any) -> nn.Module:
         network = build(*args, **options)
-        for block in [module for module in network.modules() if isinstance(module, models.FusedBlock)]:
+        for block in [module for module in network.modules() if isinstance(module, smallnet.FusedBlock)]:
             block.body.append(StochasticDepth(0.2, "row"))
         network.features.append(nn.Dropout(0.3))  # type: ignore[operator, union-attr]
         return network
@@ -279,7 +280,7 @@ def test_a_run_killed_at_every_point_in_turn_ends_as_if_it_had_not_been(
     spec: Spec, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "build", noisy(train.build))
-    monkeypatch.setattr(train, "_score", accuracy_by_chance)
+    monkeypatch.setattr(train, "score", accuracy_by_chance)
     whole = bench.fit(spec, "whole")
     for epoch, step in POINTS:
         if epoch <= len(whole.history):
@@ -492,7 +493,7 @@ def test_an_epoch_without_a_step_stops(bench: Bench, monkeypatch: pytest.MonkeyP
     break_losses(monkeypatch, *[(2, step) for step in range(1, STEPS + 1)])
     with pytest.raises(CrossresError, match="epoch 2: every step was skipped as not finite"):
         bench.fit(spec_of(optimisation={"nonfinite": "skip"}))
-    assert (bench.state_dir() / "state.pt").exists()
+    assert (bench.state_dir() / "state-0001.pt").exists()
 
 
 @pytest.mark.parametrize("nonfinite", ["stop", "skip", "thesis_fallback"])
@@ -620,7 +621,7 @@ def test_pytorchs_scaler_changes_nothing_and_is_resumed(bench: Bench, whole: Res
         if name == "killed":
             with pytest.raises(Killed):
                 trainer.fit(Killing(1))
-            assert torch.load(bench.state_dir(name) / "state.pt", weights_only=True)["scaler"]["scale"] == 2.0**11
+            assert torch.load(bench.state_dir(name) / "state-0001.pt", weights_only=True)["scaler"]["scale"] == 2.0**11
             trainer = scaled(name)
         history = trainer.fit(quiet(spec_of())).history
         assert [entry.overflow_steps for entry in history] == [1, 0, 0]
@@ -693,47 +694,68 @@ def test_the_incomplete_batch_is_dropped(bench: Bench) -> None:
 # -------------------------------------------------------------------------------------------------------------- state
 
 
+@pytest.mark.parametrize("name", ["state-0001.pt", "checkpoint.json"])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_state_cut_short_is_refused_and_left(share: float, bench: Bench) -> None:
+def test_a_state_cut_short_is_refused_and_left(share: float, name: str, bench: Bench) -> None:
     spec = spec_of()
     bench.kill(spec, "run", 1)
-    state = bench.state_dir() / "state.pt"
-    content = state.read_bytes()[: int(share * state.stat().st_size)]
-    state.write_bytes(content)
-    with pytest.raises(
-        CrossresError, match=r"state\.pt: not a whole state \(.*move it away to start the run afresh"
-    ) as stop:
+    damaged = bench.state_dir() / name
+    content = damaged.read_bytes()[: int(share * damaged.stat().st_size)]
+    damaged.write_bytes(content)
+    with pytest.raises(CrossresError, match=rf"{name}: not a whole state \(.*; move .* away to start afresh") as stop:
         bench.fit(spec)
     assert "\n" not in str(stop.value)
-    assert state.read_bytes() == content
+    assert damaged.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["state-0001.pt", "best-0001.safetensors"])
+def test_a_file_that_is_missing_in_a_state_is_named(name: str, bench: Bench) -> None:
+    bench.kill(spec_of(), "run", 1)
+    (bench.state_dir() / name).unlink()
+    with pytest.raises(CrossresError, match=rf"{name}: not a whole state \(missing\); move .* away to start afresh"):
+        bench.fit(spec_of())
+
+
+@pytest.mark.parametrize("point", ["best-0002", "state-0002", "checkpoint.json"])
+def test_a_run_killed_between_the_writes_of_a_state_loses_one_epoch(
+    point: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "score", scripted([5, 7, 6]))
+    bench.fit(spec_of(), "whole")
+    monkeypatch.setattr(train, "score", scripted([5, 7, 7, 6]))
+    write = files.os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if target.name.startswith(point) and (target.parent / files.CHECKPOINT).exists():
+            raise Killed
+        write(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.os, "replace", killed)
+        with pytest.raises(Killed):
+            bench.fit(spec_of())
+    progress = Killing(0)
+    bench.fit(spec_of(), "run", progress)
+    assert "resumed after epoch 1" in progress.stream.getvalue()  # type: ignore[attr-defined]
+    assert bench.results() == bench.results("whole")
 
 
 def test_how_far_a_run_is_can_be_read_without_torch(bench: Bench) -> None:
     bench.kill(spec_of(), "run", 2)
     path = bench.state_dir() / files.CHECKPOINT
-    standing = Checkpoint.parse(json.loads(path.read_text()), str(path))
-    assert (standing.epoch, standing.epochs, standing.spec_sha256) == (2, EPOCHS, spec_of().digest())
-    assert standing.epoch_s > 0
-    assert 0 <= standing.best_accuracy_pct <= 100
+    reached = Checkpoint.parse(json.loads(path.read_text()), str(path))
+    assert (reached.epoch, reached.epochs, reached.spec_sha256) == (2, EPOCHS, spec_of().digest())
+    assert reached.epoch_s == pytest.approx(sum(reached.wall_s) / 2)
+    assert reached.epoch_s > 0
+    assert 0 <= reached.best_accuracy_pct <= 100
 
 
 def test_a_state_of_another_version_is_refused(bench: Bench) -> None:
     spec = spec_of()
     bench.kill(spec, "run", 1)
-    path = bench.state_dir() / "state.pt"
-    state = torch.load(path, weights_only=True)
-    state["progressed"]["colour"] = "red"
-    torch.save(state, path)
-    with pytest.raises(CrossresError, match="not a whole state"):
-        bench.fit(spec)
-
-
-def test_a_missing_best_file_is_named(bench: Bench) -> None:
-    spec = spec_of()
-    bench.kill(spec, "run", 1)
-    best = bench.state_dir() / "best-0001.safetensors"
-    best.unlink()
-    with pytest.raises(CrossresError, match=rf"{best}: missing; move .* away to start the run afresh"):
+    path = bench.state_dir() / files.CHECKPOINT
+    path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "red"}))
+    with pytest.raises(CrossresError, match=r"not a whole state \(its content: colour: unknown key.*start afresh"):
         bench.fit(spec)
 
 
@@ -811,12 +833,12 @@ def test_a_second_process_waits_for_the_first(bench: Bench) -> None:
 
 
 def test_only_the_best_weights_are_kept_beside_the_state(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "_score", scripted([5, 7, 6]))
+    monkeypatch.setattr(train, "score", scripted([5, 7, 6]))
     bench.kill(spec_of(), "run", 3)
     assert sorted(path.name for path in bench.state_dir().iterdir()) == [
         "best-0002.safetensors",
         "checkpoint.json",
-        "state.pt",
+        "state-0003.pt",
     ]
 
 
@@ -838,7 +860,7 @@ class FillsTheDisk(ProgressBar):
         self.patch.setattr(files.os, "fsync", full)
 
 
-@pytest.mark.parametrize("file", ["state.pt", "best-", "weights.safetensors", "training.json"])
+@pytest.mark.parametrize("file", ["state-", "checkpoint", "best-", "weights.safetensors", "training.json"])
 def test_a_full_disk_leaves_the_old_state_and_the_run_goes_on_later(
     file: str, bench: Bench, uninterrupted: Callable[[Spec], Results]
 ) -> None:
@@ -848,7 +870,6 @@ def test_a_full_disk_leaves_the_old_state_and_the_run_goes_on_later(
         bench.fit(spec, "run", FillsTheDisk(patch, file))
     assert "the old file is untouched" in str(stop.value)
     assert not list(bench.folder.rglob("*.part"))
-    torch.load(bench.state_dir() / "state.pt", weights_only=True)
     bench.fit(spec, "run")
     assert bench.results("run") == uninterrupted(spec)
 
@@ -885,7 +906,7 @@ def test_selection_and_early_stopping(
     bench: Bench,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(train, "_score", scripted(accuracies))
+    monkeypatch.setattr(train, "score", scripted(accuracies))
     training = bench.fit(spec_of(optimisation={"epochs": 5, "patience_epochs": patience}))
     assert len(training.history) == epochs
     assert training.stopped_early == (epochs < 5)
@@ -894,7 +915,7 @@ def test_selection_and_early_stopping(
 
 
 def test_selection_by_validation_looks_at_nothing_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "_score", scripted([9, 1, 1], [1, 3, 2]))
+    monkeypatch.setattr(train, "score", scripted([9, 1, 1], [1, 3, 2]))
     spec = spec_of(optimisation={"select": "best_on_validation"}, dataset={"validation_images": 20})
     history = bench.fit(spec).history
     assert epoch_of(bench.folder / "run" / "weights.safetensors") == 2
@@ -903,7 +924,7 @@ def test_selection_by_validation_looks_at_nothing_else(bench: Bench, monkeypatch
 
 
 def test_the_last_epoch_is_selected_and_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "_score", scripted([9, 1, 1]))
+    monkeypatch.setattr(train, "score", scripted([9, 1, 1]))
     training = bench.fit(spec_of(optimisation={"select": "last", "patience_epochs": 1}))
     assert not training.stopped_early
     weights, last, _ = bench.results()
@@ -913,7 +934,7 @@ def test_the_last_epoch_is_selected_and_waited_for(bench: Bench, monkeypatch: py
 
 def test_the_score_counts_every_image(bench: Bench) -> None:
     trainer = bench.trainer(spec_of(dataset={"test_images": 503}))
-    accuracy, loss = train._score(trainer.network, trainer.images.test, CIFAR100_NORMALISATION)
+    accuracy, loss = evaluate.score(trainer.network, trainer.images.test, CIFAR100_NORMALISATION)
     logits = evaluate.predict(trainer.network, trainer.images.test.images, CIFAR100_NORMALISATION).double().numpy()
     labels = trainer.images.test.labels.numpy()
     assert accuracy == 100 * np.mean(logits.argmax(1) == labels)

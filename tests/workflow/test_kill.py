@@ -73,7 +73,7 @@ def await_new_state(process: subprocess.Popen[str], folder: Path) -> None:
 
     def states() -> dict[Path, int]:
         found = {}
-        for path in folder.glob("results/small/*/seed1/state/*/state.pt"):
+        for path in folder.glob("results/small/*/seed1/state/*/state-*.pt"):
             with contextlib.suppress(FileNotFoundError):
                 found[path] = path.stat().st_mtime_ns
         return found

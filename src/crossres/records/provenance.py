@@ -64,10 +64,16 @@ def commit() -> str | None:
         return os.environ.get("CROSSRES_COMMIT")  # a container may have no git; the workflow hands the commit in
 
 
-def sources_digest() -> str:
-    """Return the SHA-256 over the modules that trained bits depend on."""
-    modules = [path for folder in TRAINING_SOURCES for path in sorted((PACKAGE / folder).rglob("*.py"))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in modules)).hexdigest()
+def sources_digest(package: Path = PACKAGE) -> str:
+    """Return the SHA-256 over the paths and contents of the modules that trained bits depend on.
+
+    Line ends do not matter: a checkout may have changed them.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in TRAINING_SOURCES for path in (package / folder).rglob("*.py")):
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def device_name(device: torch.device) -> str:

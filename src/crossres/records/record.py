@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from crossres.base import Count, CrossresError, Positive, Probability, Strict
 from crossres.files import read_json, write_json
@@ -170,15 +170,25 @@ class Checkpoint(Strict):
 
     spec_sha256: str
     """Digest of the spec that is trained."""
-    epoch: Count
+    epoch: NonNegativeInt
     """Epochs that are done."""
     epochs: Count
     """Epochs of the schedule."""
-    epoch_s: float
+    epoch_s: float = 0.0
     """Mean wall-clock seconds of an epoch so far."""
-    best_accuracy_pct: float
+    best_epoch: NonNegativeInt = 0
+    best_accuracy_pct: float = 0.0
     """The best selection accuracy so far."""
     history: list[Epoch] = []
+    wall_s: list[float] = []
+    """Wall-clock seconds of each epoch."""
+    step_s: float = 0.0
+    """Seconds in training steps so far, over all epochs."""
+    energy_j: float | None = 0.0
+    """Energy that the GPU drew so far; null where it has no counter."""
+    resumptions: int = 0
+    stored_epochs: int = 0
+    """Epochs for which the teacher's logits were read from disk."""
 
 
 class Record(Strict):

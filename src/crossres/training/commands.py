@@ -129,8 +129,8 @@ def evaluate(
     from crossres.records.record import TrainingResult, read_spec, write_record
     from crossres.training import evaluate as evaluation
     from crossres.training.acquire import check
+    from crossres.training.checkpoint import discard_state
     from crossres.training.device import choose
-    from crossres.training.loop import discard_state
 
     resolved = read_spec(spec)
     check(resolved.dataset.name, data)

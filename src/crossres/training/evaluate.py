@@ -49,6 +49,13 @@ def predict(network: nn.Module, images: Tensor, normalisation: Normalisation) ->
     return torch.cat(logits)
 
 
+def score(network: nn.Module, split: Split, normalisation: Normalisation) -> tuple[float, float]:
+    """Return the accuracy in percent and the mean cross entropy over every image of a split."""
+    logits = predict(network, split.images, normalisation)
+    correct = int((logits.argmax(1) == split.labels).sum())
+    return 100 * correct / len(split.labels), nn.functional.cross_entropy(logits, split.labels).item()
+
+
 def measure(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
     """Return the figures of one set of weights.
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from crossres.base import CrossresError, nearest
 from crossres.files import write_atomic
 from crossres.suites.spec import Model
+from crossres.training import smallnet
 
 
 def build(model: Model, classes: int, seed: int, weights: Path | None = None) -> nn.Module:
@@ -166,12 +167,12 @@ def _timm(name: str, classes: int, weights: Path | None) -> nn.Module:
 
 
 def _own(name: str, classes: int, weights: Path | None) -> nn.Module:
-    if name not in SMALL:
-        raise CrossresError(f"crossres has no model '{name}'{nearest(name, SMALL)}")
+    if name not in smallnet.SIZES:
+        raise CrossresError(f"crossres has no model '{name}'{nearest(name, smallnet.SIZES)}")
     if weights is not None:
         raise CrossresError(f"crossres/{name} has no ImageNet weights; set pretrained: false")
-    width, blocks, head = SMALL[name]
-    return SmallNet(width, blocks, head, classes)
+    width, blocks, head = smallnet.SIZES[name]
+    return smallnet.SmallNet(width, blocks, head, classes)
 
 
 def _load_pretrained(network: nn.Module, weights: Path | None) -> None:
@@ -193,61 +194,3 @@ def _replace_head(network: nn.Module, name: str, classes: int) -> None:
     path, head = linear[-1]
     parent, _, child = path.rpartition(".")
     setattr(network.get_submodule(parent), child, nn.Linear(head.in_features, classes))
-
-
-# Width of the stem, fused blocks in each of the four stages, width of the head.
-SMALL = {"tiny_student": (12, (1, 1, 1, 1), 128), "tiny_teacher": (16, (1, 2, 3, 3), 192)}
-
-
-class SmallNet(nn.Module):
-    """EfficientNetV2's topology in small: fused-MBConv blocks only, since depthwise convolutions are slow on a CPU.
-
-    A stem and three of the four stages halve the map: total stride 16.
-
-    Source of the block: Tan and Le, *EfficientNetV2* (ICML 2021), figure 2.
-    """
-
-    WIDTHS = (1, 2, 3, 5)
-    STRIDES = (1, 2, 2, 2)
-    EXPANSIONS = (1, 2, 2, 2)
-
-    def __init__(self, width: int, blocks: tuple[int, ...], head: int, classes: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [_convolution(3, width, 3, stride=2)]
-        channels = width
-        stages = zip(self.WIDTHS, blocks, self.STRIDES, self.EXPANSIONS, strict=True)
-        for multiple, count, first_stride, expansion in stages:
-            for stride in (first_stride, *[1] * (count - 1)):
-                layers.append(FusedBlock(channels, width * multiple, stride, expansion))
-                channels = width * multiple
-        self.features = nn.Sequential(*layers, _convolution(channels, head, 1))
-        self.classifier = nn.Linear(head, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images `[N, 3, S, S]` to logits `[N, C]`."""
-        return self.classifier(self.features(images).mean((2, 3)))
-
-
-class FusedBlock(nn.Module):
-    """A fused-MBConv block: a 3×3 expansion and a 1×1 projection, with a shortcut where the shape allows it."""
-
-    def __init__(self, channels: int, out_channels: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        hidden = channels * expansion
-        if expansion == 1:
-            self.body = _convolution(channels, out_channels, 3, stride)
-        else:
-            projection = _convolution(hidden, out_channels, 1, activation=False)
-            self.body = nn.Sequential(_convolution(channels, hidden, 3, stride), projection)
-        self.shortcut = stride == 1 and channels == out_channels
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map features `[N, C, S, S]` to `[N, C', S / stride, S / stride]`."""
-        features = self.body(images)
-        return images + features if self.shortcut else features
-
-
-def _convolution(channels: int, out: int, kernel: int, stride: int = 1, activation: bool = True) -> nn.Sequential:
-    convolution = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False)
-    layers: list[nn.Module] = [convolution, nn.BatchNorm2d(out)]
-    return nn.Sequential(*layers, nn.SiLU(inplace=True)) if activation else nn.Sequential(*layers)

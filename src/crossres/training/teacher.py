@@ -127,7 +127,7 @@ class StoredLogits:
         return logits.view(steps, images, classes).to(self.device)
 
 
-def describe(spec: Spec, teacher: Teacher, data_sha256: str, steps: int, precision: str) -> Pass:
+def expected_pass(spec: Spec, teacher: Teacher, data_sha256: str, steps: int, precision: str) -> Pass:
     """Return what a pass for a run is of."""
     dtype = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[precision]
     return Pass(
@@ -161,7 +161,7 @@ def store_pass(
     stream = Stream.of(spec, *images.train)
     teacher = Teacher(spec, path, device)
     precision = spec.optimisation.precision if device.type == "cuda" else "fp32"
-    done = describe(spec, teacher, images.digest, stream.steps_per_epoch, precision)
+    done = expected_pass(spec, teacher, images.digest, stream.steps_per_epoch, precision)
     part = output.with_name(f"{output.name}.part")
     with alone_in(output.parent, progress, f".{output.name}.lock"):
         done = _resumed(part, done, progress)
