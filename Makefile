@@ -20,8 +20,8 @@ ifneq ($(GIVEN),)
 report: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 endif
 
-# What a change must pass within a minute: the tests that neither train, nor run Snakemake, nor build a PDF.
-QUICK := tests/suites tests/claims tests/records tests/report tests/test_architecture.py tests/test_cli.py tests/tools/test_docs.py
+# Tests that neither train, nor export, nor run Snakemake: less than a minute on two cores.
+QUICK := tests/suites tests/claims tests/records tests/report tests/tools/test_docs.py $(wildcard tests/test_*.py)
 
 .PHONY: help demo published paper verify report readme quick test test-container test-report test-slurm lint format bench image clean lock setup light
 .DEFAULT_GOAL := help
@@ -52,7 +52,7 @@ readme: light  ## draw the figures and write the verdicts that the README shows
 
 quick: setup  ## what a contributor runs before a commit: lint and the fast tests, in under a minute
 	@$(call lint)
-	@python -m pytest --quiet --numprocesses 2 --dist loadfile -m "not workflow and not slow" $(QUICK)
+	@python -m pytest --quiet --numprocesses 2 --dist loadfile -m "not workflow" $(QUICK)
 
 test: setup lint  ## lint, unit tests, dry runs, the published build, the demo, runs that are killed
 	@envs/tex.sh
