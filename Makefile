@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Configuration for Snakemake: make paper CONFIG="device=cpu 'budget={epochs: 1}'"
 CONFIG ?=
 CUT = $(if $(findstring budget,$(CONFIG)),-truncated)
-# What `make report` shows: a suite's name or file.
+# The suite of `make report`: its name or file.
 SUITE ?= published
 NAME_OF = import pathlib, sys; from crossres.suites.spec import load_suite; print(load_suite(pathlib.Path(sys.argv[1])).suite)
 NAME = $(if $(filter %.yaml %.yml,$(SUITE)),$$(python -c '$(NAME_OF)' $(SUITE)),$(SUITE))
@@ -35,14 +35,14 @@ demo: setup  ## the whole workflow on generated images: three minutes on two CPU
 published: light  ## the thesis's own figures: every table, figure and the PDF, without training
 	@$(call build,published)
 
-paper: setup  ## the thesis's seven runs, recomputed: needs a CUDA device (46.7 GPU-hours on the thesis's)
+paper: setup  ## the thesis's seven runs, recomputed: needs a CUDA device (46.7 hours on that of the thesis)
 	@$(call build,paper)
 
 verify: light  ## build `published` and fail unless every claim has the verdict on record
 	@$(call build,published)
 	@python -m crossres claims --suite published --recorded
 
-report: $(if $(GIVEN),light,setup)  ## build a suite and one HTML file of it all, to look at without a network: make report SUITE=demo
+report: $(if $(GIVEN),light,setup)  ## one HTML file with all of a suite, which needs no network: make report SUITE=demo
 	@targets=$$(envs/tex.sh || echo "-- figures tables source pages"); \
 	snakemake --cores $(CORES) --config suite=$(SUITE) $(CONFIG) $$targets && \
 	report=$(REPORT) && snakemake --config suite=$(SUITE) $(CONFIG) --report $$report $$targets && echo $$report
@@ -62,12 +62,12 @@ test-container: setup  ## build the image from nothing, or take it from ~/.cache
 	@envs/tex.sh
 	@python -m pytest -m container --capture=no
 
-test-report: setup  ## look at the HTML report of `published` with Chromium, without a network
+test-report: setup  ## check the HTML report of `published` in Chromium, without a network
 	@envs/browser.sh
 	@CROSSRES_SCREENSHOTS=results/screenshots python -m pytest -m browser
 
 # Not part of `make test`, since it installs and starts system daemons as root.
-test-slurm: setup  ## run the workflow on a real Slurm of one node, which is started and stopped (as root)
+test-slurm: setup  ## run the workflow on a real Slurm of one node, which it starts and stops (as root)
 	@tests/slurm.sh
 	@python -m pytest -m slurm --verbose tests/workflow/test_slurm.py
 
@@ -84,10 +84,10 @@ bench: setup  ## measure this machine: ratios, start-up, memory, and what `cross
 image:  ## the container image (dependencies and TeX), and docker/crossres.sif where Apptainer is
 	@docker/build
 
-clean:  ## remove results, data sets made here and caches; .venv stays
+clean:  ## remove results, generated data and caches; keep .venv
 	rm -rf results/*/ data/shapes .snakemake .ruff_cache .mypy_cache .hypothesis
 
-lock: setup  ## resolve envs/*.in into the lock files, and write out what the image holds (SBOM)
+lock: setup  ## resolve envs/*.in into the lock files, and list what the image holds (SBOM)
 	@cd envs && constraint= && for name in requirements report uv; do \
 		../.venv/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--custom-compile-command 'make lock' $$name.in -o $$name.lock $$constraint; \
@@ -99,7 +99,7 @@ lock: setup  ## resolve envs/*.in into the lock files, and write out what the im
 setup:  ## .venv, with everything
 	@PYTHON=$(PYTHON) envs/setup.sh .venv requirements.lock
 
-light:  ## .venv-report, with what builds the report and no torch; nothing where .venv is there
+light:  ## .venv-report, enough to build the report and without torch; not needed beside .venv
 	@PYTHON=$(PYTHON) envs/setup.sh $(LIGHT) $(if $(filter .venv,$(LIGHT)),requirements,report).lock
 
 define lint
@@ -107,7 +107,7 @@ ruff check --quiet . && ruff format --check --quiet . && mypy && { said=$$(lint-
 snakefmt --check --compact-diff Snakefile workflow
 endef
 
-# Without TeX everything but the PDF is built, and the last line says what is missing.
+# Without TeX everything but the PDF is built, and the last line names what is missing.
 define build
 if envs/tex.sh 2> /dev/null; then \
 	snakemake --cores $(CORES) --config suite=$(1) $(CONFIG) && echo "results/$(1)$(CUT)/report.pdf"; \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Get Chromium and its driver (Debian's names) where they are missing: as root, or with sudo that asks for no password.
-# Otherwise say the command.
+# Install Chromium and its driver (Debian's names) if they are missing, as root or with a sudo that needs no password;
+# otherwise print the command.
 set -euo pipefail
 packages="chromium chromium-driver"
 command -v chromium >/dev/null && command -v chromedriver >/dev/null && exit 0

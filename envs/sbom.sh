@@ -11,7 +11,7 @@ uv=.venv/uv
 "$uv" pip sync --quiet --python "$work/venv/bin/python" --require-hashes envs/requirements.lock
 "$uv" tool run --quiet --from cyclonedx-bom==7.1.0 cyclonedx-py environment \
     --pyproject pyproject.toml --output-reproducible --of JSON --output-file "$work/sbom.json" "$work/venv"
-# Without the links to each project's pages, of which there are a thousand.
+# Without the thousand links to the pages of each project.
 .venv/bin/python - "$work/sbom.json" envs/sbom.cdx.json << 'PYTHON'
 import json
 import sys

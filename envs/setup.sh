@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make a virtual environment from a lock, every file checked by its hash: envs/setup.sh [FOLDER] [LOCK]
-# Run by `make`; does nothing where the folder was made from these very files, and is safe to run again.
+# Run by `make`. It does nothing if the folder was made from the same files, and is safe to run again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}

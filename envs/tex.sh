@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Get TeX from envs/apt.txt where it is missing: as root, or with sudo that asks for no password. Otherwise say the command.
+# Install TeX from envs/apt.txt if it is missing, as root or with a sudo that needs no password; otherwise print the command.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Get Slurm and munge where they are missing. Who starts Slurm's daemons has to be root, so nothing else is tried.
+# Install Slurm and munge if they are missing. Only root can start the daemons of Slurm, so nothing else is tried.
 set -euo pipefail
 
 if [ "$(id -u)" != 0 ]; then

@@ -28,7 +28,7 @@ rule summary:
     conda:
         ENVIRONMENT
     params:
-        runs=FLOW.suite.jobs(),  # a run less makes no input newer
+        runs=FLOW.suite.jobs(),  # with fewer runs, no input is newer
     shell:
         "python -m crossres summary --records {input.records:q} --output {output:q} 2>&1 | tee {log:q}"
 
@@ -52,7 +52,7 @@ rule audit:
         " --claims {input.claims:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
-# Prints, and so runs whenever it is asked for.
+# It only prints, so it runs whenever it is asked for.
 rule claims:
     input:
         rules.audit.output,
@@ -152,7 +152,7 @@ rule pdf:
         " | tee {log:q}"
 
 
-# Tables, claims and records to read in a browser, and the captions: with the figures and the PDF, the HTML report.
+# Tables, claims, records and captions for the HTML report, which adds figures and PDF.
 rule pages:
     input:
         summary=rules.summary.output,

@@ -1,8 +1,8 @@
 # One run and seed: spec → train → evaluate → record.
 #
-# The spec's text is a parameter, so that a changed setting reruns that run and what depends on it, and nothing else. Data
-# and ImageNet weights are verified by digest, so their dates do not matter (`ancient`). The code of the training is no
-# input: a comment must not cost GPU-hours; records name its digest instead.
+# The text of the spec is a parameter: a changed setting reruns that run and what depends on it, and nothing else. Data and
+# ImageNet weights are verified by digest, so their dates do not matter (`ancient`). Code that trains is no input, since a
+# changed comment must not cost GPU-hours; records name its digest instead.
 localrules:
     spec,
 
@@ -48,7 +48,7 @@ rule train:
         " --threads {threads} 2>&1 | tee -a {log:q}"
 
 
-# A folder that is there or not, its age of no matter (`ancient`): a student computes the same without it.
+# A student computes the same without this folder, so its date does not matter (`ancient`).
 rule teacher_logits:
     input:
         spec=lambda wildcards: FLOW.pass_spec(wildcards.key),
@@ -100,7 +100,7 @@ rule evaluate:
         " --threads {threads} --output {output:q} 2>&1 | tee {log:q}"
 
 
-# The best student, to hand on. Its weights are those that its record names by digest.
+# The best student, to use elsewhere. Its record names its weights by digest.
 rule export:
     input:
         records=FLOW.records,
