@@ -38,7 +38,7 @@ def test_the_drawing_of_the_rooms_is_true() -> None:
 
 
 def test_the_command_line_starts_without_torch() -> None:
-    code = "import sys, crossres.__main__, crossres.report.render, crossres.suites.config; print(*sys.modules)"
+    code = "import sys, crossres.__main__, crossres.report.tex, crossres.suites.config; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"torch", "torchvision", "timm", "safetensors"} & set(loaded)
 

@@ -17,20 +17,25 @@ from crossres.claims.claim import load_claims
 from crossres.files import CLAIMS, shipped_record, suite_file
 from crossres.records.record import Calibrated, Cost, Epoch, Evaluation, Provenance, Record, read_record
 from crossres.records.summary import summarise
-from crossres.report import catalog, rebuild, render, tables
-from crossres.report.evidence import compared, wrong_rows
-from crossres.report.facts import Facts, Number
+from crossres.report import exhibits, rebuild, tables
+from crossres.report.evidence import Evidence
+from crossres.report.execution import Execution
+from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
 from crossres.report.latex import Latex, escape, mono, sourced
-from crossres.report.render import BuildInfo, build_pdf, environment, render_report
+from crossres.report.numbers import Number
+from crossres.report.pdf import INSTALL_TEX, build_pdf
+from crossres.report.setup import Setup
+from crossres.report.tex import BuildInfo, environment, render_report
 from crossres.suites.compare import SETTINGS
+from crossres.suites.datasets import DATASETS
 from crossres.suites.methods import METHODS
 from crossres.suites.spec import Augmentation, Budget, Model, Optimisation, Spec, View
 from crossres.suites.suite import Factor, Suite, load_suite
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "paper"
-TEMPLATE = PAPER / "report.tex.j2"
+TEMPLATE = PAPER / "report"
 BIBLIOGRAPHY = PAPER / "references.bib"
 BUILD = BuildInfo(commit="0123456789abcdef")
 STUB_PDF = b"""%PDF-1.4
@@ -79,7 +84,7 @@ def records_of(suite: Suite, budget: Budget | None = None, **options: object) ->
 
 def stub_figures(suite: Suite, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    for index, name in enumerate(catalog.names("figures", suite)):
+    for index, name in enumerate(exhibits.names("figures", suite)):
         width = b"241" if index % 3 else b"497"
         (folder / f"{name}.pdf").write_bytes(STUB_PDF.replace(b"WIDTH", width))
     return folder
@@ -93,10 +98,10 @@ def inputs_of(suite: Suite, records: Sequence[Record]) -> ReportInputs:
 def source_of(suite: Suite, records: Sequence[Record], folder: Path, build: BuildInfo = BUILD) -> str:
     """Render a report with stub figures and real tables under a folder."""
     inputs = inputs_of(suite, records)
-    for name in catalog.names("tables", suite):
+    for name in exhibits.names("tables", suite):
         tables.write(name, inputs.summary, folder / "tables")
     figures = stub_figures(suite, folder / "figures")
-    return render_report(inputs, figures, folder / "tables", build, templates=PAPER)
+    return render_report(inputs, figures, folder / "tables", build, template=TEMPLATE)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +124,10 @@ def changed(suite: Suite, **update: object) -> Suite:
     return suite.model_copy(update=update)
 
 
+def template_text() -> str:
+    return "".join(path.read_text(encoding="utf-8") for path in TEMPLATE.glob("*.j2"))
+
+
 def prose(text: str) -> str:
     return " ".join(text.replace("~", " ").replace(r"\,", " ").split())
 
@@ -127,7 +136,7 @@ def prose(text: str) -> str:
 
 
 def test_every_inserted_text_is_escaped_unless_it_is_latex() -> None:
-    env = environment(PAPER)
+    env = environment(TEMPLATE)
     template = env.from_string(r"\VAR{name} \VAR{mark} \VAR{name ~ '%'} \VAR{name|mono}")
     escaped = r"a\&b\%c\$d\#e\_f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"
     text = template.render(name=SPECIALS, mark=Latex(r"\emph{x}"))
@@ -135,14 +144,14 @@ def test_every_inserted_text_is_escaped_unless_it_is_latex() -> None:
 
 
 def test_unknown_names_and_missing_values_are_errors(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
-    env = environment(PAPER)
+    env = environment(TEMPLATE)
     with pytest.raises(Exception, match="'absent' is undefined"):
         env.from_string(r"\VAR{absent}").render()
     with pytest.raises(CrossresError, match="missing"):
         env.from_string(r"\VAR{x}").render(x=None)
     (tmp_path / "report.tex.j2").write_text(r"\VAR{vlaue('kd_32', 'accuracy_pct')}")
     with pytest.raises(CrossresError, match="vlaue"):
-        render_report(inputs_of(*published), tmp_path, tmp_path, BUILD, templates=tmp_path)
+        render_report(inputs_of(*published), tmp_path, tmp_path, BUILD, template=tmp_path)
 
 
 def test_facts_name_what_they_lack(published: tuple[Suite, list[Record]]) -> None:
@@ -157,7 +166,7 @@ def test_facts_name_what_they_lack(published: tuple[Suite, list[Record]]) -> Non
 
 
 def test_no_result_is_typed_into_the_template() -> None:
-    text = TEMPLATE.read_text(encoding="utf-8")
+    text = template_text()
     lengths = r"\d*\.\d+\s*(\\linewidth|\\textwidth|in|cm|mm|pt|em|ex)\b"
     text = re.sub(lengths, "", text)
     text = re.sub(r"\\renewcommand\{\\\w+fraction\}\{\.\d+\}", "", text)
@@ -171,17 +180,14 @@ def test_the_report_uses_every_figure_and_table_and_no_other(
     published: tuple[Suite, list[Record]], published_tex: str
 ) -> None:
     for kind, prefix in (("figures", "fig"), ("tables", "tab")):
-        known = set(catalog.names(kind, published[0]))
-        assert set(catalog.names(kind)) - known == ({"fig9_gradients"} if kind == "figures" else set())  # no probe
+        known = set(exhibits.names(kind, published[0]))
+        assert set(exhibits.names(kind)) - known == ({"fig9_gradients"} if kind == "figures" else set())  # no probe
         labels = set(re.findall(rf"\\label\{{{prefix}:([^}}]+)\}}", published_tex))
         own = {"shared", "varying", "pairs", "printed", "claims", "controls"} if kind == "tables" else set()
         assert labels - own == known
         referenced = set(re.findall(rf"\\ref\{{{prefix}:([^}}]+)\}}", published_tex))
         assert known <= referenced <= labels
-        template = TEMPLATE.read_text(encoding="utf-8")
-        guarded = set(re.findall(r'(?:has_figure|see)\("([^"]+)"\)', template))
-        assert kind == "tables" or guarded == set(catalog.names(kind))
-    for name in catalog.names("figures", published[0]):
+    for name in exhibits.names("figures", published[0]):
         path = published_tex.replace(r"\allowbreak{}", "")
         assert rf"\texttt{{src/crossres/report/figures/{escape(name)}.py}}" in path
 
@@ -204,11 +210,10 @@ def test_the_findings_follow_the_logs(published_tex: str) -> None:
 def test_printed_figures_are_compared_with_the_records(
     published: tuple[Suite, list[Record]], published_tex: str, demo: Suite, tmp_path: Path
 ) -> None:
-    suite, records = published
-    found = inputs_of(suite, records).audit
-    apart = {(row.printed, row.value) for row in wrong_rows(found, Facts(suite, records, summarise(records)))}
-    assert apart == {("118M", "117.4M"), ("21M", "20.3M"), ("5.6×", "5.78×")}
-    assert len(compared(found)) == 33
+    inputs = inputs_of(*published)
+    evidence = Evidence(inputs.facts, inputs.audit)
+    assert {tuple(row[2:4]) for row in evidence.wrong_rows} == {("118M", "117.4M"), ("21M", "20.3M"), ("5.6×", "5.78×")}
+    assert len(evidence.compared) == 33
     text = prose(published_tex)
     assert "33 can be compared with the records; 25 agree at the printed precision and 8 do not" in text
     assert r"v2 and v4 & 5.6$\times$ & 5.78$\times$" in published_tex
@@ -355,8 +360,8 @@ def test_the_time_of_a_part_is_in_the_unit_of_the_whole(demo: Suite) -> None:
         suite = changed(demo, seeds=(1,))
         cost = {"cost": Cost(parameters=1, train_minutes=minutes)}
         records = [record.model_copy(update=cost) for record in records_of(suite)]
-        facts = Facts(suite, records, summarise(records))
-        assert (facts.training_time().split("\u00a0")[0], facts.training_time("teacher")) == (whole, part)
+        execution = Execution(Facts(suite, records, summarise(records)))
+        assert (execution.training_time().split("\u00a0")[0], execution.training_time("teacher")) == (whole, part)
 
 
 def test_every_setting_of_a_spec_can_be_reported() -> None:
@@ -495,23 +500,25 @@ def test_the_data_set_is_named(name: str, demo: Suite, tmp_path: Path) -> None:
 
 def test_a_budget_cuts_what_the_report_says_of_the_data_set(demo: Suite) -> None:
     records = records_of(demo)
-    assert Facts(demo, records, summarise(records)).images.train == "4,000"
+    assert Setup(inputs_of(demo, records).facts).data.train == "4,000"
     records = records_of(demo, Budget(train_images=100))
-    assert Facts(demo, records, summarise(records)).images[3:5] == ("100", "1,000")
+    data = Setup(inputs_of(demo, records).facts).data
+    assert (data.train, data.test) == ("100", "1,000")
 
 
 def test_missing_figures_and_tables_are_named(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
     inputs = inputs_of(*published)
     with pytest.raises(CrossresError, match="the report needs the figure"):
-        render_report(inputs, tmp_path, tmp_path, BUILD, templates=PAPER)
+        render_report(inputs, tmp_path, tmp_path, BUILD, template=TEMPLATE)
     figures = stub_figures(inputs.suite, tmp_path / "figures")
     with pytest.raises(CrossresError, match="the report needs the table"):
-        render_report(inputs, figures, tmp_path, BUILD, templates=PAPER)
+        render_report(inputs, figures, tmp_path, BUILD, template=TEMPLATE)
 
 
 def test_all_references_are_cited() -> None:
     keys = set(re.findall(r"^@\w+\{([^,]+),", BIBLIOGRAPHY.read_text(encoding="utf-8"), re.MULTILINE))
-    cited = re.findall(r"\\cite\w*\{([^}]+)\}", TEMPLATE.read_text(encoding="utf-8"))
+    cited = re.findall(r"\\cite\w*\{([\w,]+)\}", template_text() + "".join(method.in_report("") for method in METHODS))
+    cited += [dataset.citation for dataset in DATASETS.values()]
     assert keys == {key.strip() for group in cited for key in group.split(",")}
 
 
@@ -588,7 +595,7 @@ def test_without_latex_the_message_names_the_command(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CrossresError) as caught:
         build_pdf(document("x"), tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path)
-    assert render.INSTALL_TEX in str(caught.value)
+    assert INSTALL_TEX in str(caught.value)
     assert "apt-get install" in str(caught.value)
     assert "\n" not in str(caught.value)
 

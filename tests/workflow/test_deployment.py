@@ -17,7 +17,7 @@ import pytest
 from crossres.base import CrossresError
 from crossres.records import container as deployment
 from crossres.records.record import Provenance
-from crossres.report.facts import PROVENANCE
+from crossres.report.execution import PROVENANCE
 from crossres.suites.config import read_config
 from crossres.workflow import binds, check_image
 from tests.project import copy_of_the_project, snakemake

@@ -119,7 +119,7 @@ rule tex:
         records=FLOW.records,
         figures=FLOW.products("figures", ".pdf"),
         tables=FLOW.products("tables", ".tex"),
-        template="paper/report.tex.j2",
+        template=sorted(map(str, Path("paper/report").glob("*.tex.j2"))),
         claims=rules.audit.output,
         modules=FLOW.code("claims", "report"),
     output:

@@ -53,18 +53,19 @@ def tex(
         commit: Commit to name in the report; without it, git is asked.
     """
     from crossres.records import provenance
-    from crossres.report import rebuild, render
+    from crossres.report import rebuild
     from crossres.report.inputs import ReportInputs
+    from crossres.report.tex import BuildInfo, render_report
 
     files.check_root()
     inputs = ReportInputs.read(suite, summary, records, claims)
-    build = render.BuildInfo(
+    build = BuildInfo(
         commit=commit or provenance.commit(),
         sources_sha256=provenance.sources_digest(),
         suite_file=suite,
         given=rebuild.given_runs(inputs.suite, records),
     )
-    files.write_atomic(output, render.render_report(inputs, output.parent / "figures", output.parent / "tables", build))
+    files.write_atomic(output, render_report(inputs, output.parent / "figures", output.parent / "tables", build))
 
 
 def pdf(*, source: Path, bibliography: Path, output: Output) -> None:
@@ -74,9 +75,9 @@ def pdf(*, source: Path, bibliography: Path, output: Output) -> None:
         source: The report's LaTeX file; its figures are in figures/ beside it.
         bibliography: BibTeX file.
     """
-    from crossres.report import render
+    from crossres.report.pdf import build_pdf
 
-    for warning in render.build_pdf(files.read_text(source), output, bibliography, source.parent / "figures"):
+    for warning in build_pdf(files.read_text(source), output, bibliography, source.parent / "figures"):
         print(f"crossres: {warning}", file=sys.stderr)
     print(f"{output}: built")
 

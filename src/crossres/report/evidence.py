@@ -1,4 +1,4 @@
-"""What the report's audit section sets: claims, controls, factors and calibration as rows."""
+"""What the report's audit section sets: claims, controls, factors and calibration, as the cells of tables."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from crossres.claims.finding import (
+    VERDICTS,
     Audit,
-    ControlResult,
     Finding,
-    Quantity,
     found_text,
     interval_text,
     p_text,
@@ -18,7 +17,10 @@ from crossres.claims.finding import (
 )
 from crossres.claims.statistics import half_width
 from crossres.records.record import Record
-from crossres.report.facts import Facts, Number
+from crossres.report.facts import Facts
+from crossres.report.latex import mono
+from crossres.report.numbers import Number, listing, mean, minus, signed, with_spread
+from crossres.report.tabular import MISSING
 from crossres.suites.suite import Factor
 
 
@@ -32,144 +34,118 @@ class ClaimRow(NamedTuple):
     p: str
 
 
-class ControlRow(NamedTuple):
-    """A control that the suite has the runs for."""
+class FactorTable(NamedTuple):
+    """The levels of a factor, each with its run, its accuracy and the difference in points from the first level."""
 
-    id: str
-    control: ControlResult
-    value: str
-    p: str
-
-
-class LevelRow(NamedTuple):
-    """A level of a factor: its accuracy in per cent, and the difference in points from the first level."""
-
-    level: str
-    run: str
-    accuracy: Number
-    half_width: Number | None
-    """Of the 95 % t interval; None below two seeds, as is that of the change."""
-    change: Number | None
-    change_half_width: Number | None
-
-
-class CalibrationRow(NamedTuple):
-    """A run's test figures before and after temperature scaling, means over seeds."""
-
-    run: str
-    temperature: Number
-    nll: Number
-    nll_after: Number
-    ece: Number
-    ece_after: Number
-
-
-class WrongRow(NamedTuple):
-    """A printed figure that disagrees with the records, for all runs with the same two figures."""
-
-    id: str
-    runs: list[str]
-    printed: str
-    value: str
-    where: str
+    title: str
+    rows: list[list[str]]
+    several_seeds: bool
+    """Whether an accuracy has the half-width of a 95 % t interval."""
 
 
 def claim_rows(audit: Audit) -> list[ClaimRow]:
-    """Return a row a claim."""
+    """Return one row per claim."""
     rows = []
     for finding in audit.findings:
         figure = finding.single
         p = p_text(figure.estimate)
-        reported, found = _minus(reported_text(figure)), _minus(found_text(finding))
-        rows.append(ClaimRow(finding, reported, found, _minus(interval_text(figure.estimate)), p))
+        reported, found = minus(reported_text(figure)), minus(found_text(finding))
+        rows.append(ClaimRow(finding, reported, found, minus(interval_text(figure.estimate)), p))
     return rows
 
 
-def control_rows(audit: Audit) -> list[ControlRow]:
-    """Return a row a control that could be tested."""
-    rows = []
-    for finding in audit.findings:
-        for control in finding.controls:
-            if control.estimate is not None:
-                interval = interval_text(control.estimate).replace(
-                    " ", "\u00a0"
-                )  # so that it stays whole in a narrow column
-                value = _minus(f"{value_text(control.estimate)} {interval}".strip())
-                rows.append(ControlRow(finding.id, control, value, p_text(control.estimate)))
-    return rows
+class Evidence:
+    """The verdicts on the claims, and what they rest on."""
 
+    meanings = VERDICTS
 
-def decided(audit: Audit, verdict: str) -> list[tuple[list[str], str]]:
-    """Return the reasons of a verdict with the claims that each decided."""
-    reasons: dict[str, list[str]] = {}
-    for finding in audit.findings:
-        if finding.verdict == verdict:
-            reasons.setdefault(finding.reason, []).append(finding.id)
-    return [(ids, reason) for reason, ids in reasons.items()]
+    def __init__(self, facts: Facts, audit: Audit) -> None:
+        self.facts = facts
+        self.source = audit.source
+        self.claims = audit.findings
+        self.tested = any(finding.verdict != "not tested here" for finding in self.claims)
+        self.verdict_counts = list(audit.counts().items())
+        self.claim_rows = claim_rows(audit)
+        figures = [figure for finding in self.claims for figure in finding.figures]
+        controls = [control for finding in self.claims for control in finding.controls]
+        estimates = [figure.estimate for figure in figures] + [control.estimate for control in controls]
+        self.tests_made = sum(estimate is not None and estimate.p is not None for estimate in estimates)
+        self.compared = [figure for figure in figures if figure.agrees is not None]
+        """Printed figures that could be compared."""
+        self.disagreeing = sum(figure.agrees is False for figure in self.compared)
+        self.untested_controls = sum(control.missing is not None for control in controls)
+        self.has_predictions = any(record.correct for record in facts.records)
 
+    @property
+    def wrong_rows(self) -> list[list[str]]:
+        """The printed figures that disagree with the records, one row for all runs with the same two figures."""
+        runs: dict[tuple[str, ...], list[str]] = {}
+        for finding in self.claims:
+            for figure in finding.figures:
+                if figure.agrees is not False or figure.estimate is None or figure.reported is None:
+                    continue
+                digits = len(figure.reported.partition(".")[2]) + 1
+                printed, value = figure.reported, f"{figure.estimate.value:.{digits}f}"
+                key = (finding.id, minus(printed + finding.unit), minus(value + finding.unit), finding.where)
+                runs.setdefault(key, []).extend([self.facts.label(figure.run)] if figure.run else [])
+        return [[mono(claim), listing(of) if of else MISSING, *cells] for (claim, *cells), of in runs.items()]
 
-def compared(audit: Audit) -> list[Quantity]:
-    """Return the printed figures that could be compared."""
-    return [figure for finding in audit.findings for figure in finding.figures if figure.agrees is not None]
+    @property
+    def decided(self) -> list[tuple[str, list[tuple[list[str], str]]]]:
+        """The reasons of each verdict but `reproduced`, with the claims that each decided."""
+        found: dict[str, dict[str, list[str]]] = {verdict: {} for verdict in VERDICTS if verdict != "reproduced"}
+        for finding in self.claims:
+            if finding.verdict in found:
+                found[finding.verdict].setdefault(finding.reason, []).append(finding.id)
+        return [
+            (verdict, [(ids, why) for why, ids in reasons.items()]) for verdict, reasons in found.items() if reasons
+        ]
 
+    @property
+    def control_rows(self) -> list[list[str]]:
+        """The controls that could be tested."""
+        rows = []
+        for finding in self.claims:
+            for control in finding.controls:
+                if control.estimate is None:
+                    continue
+                interval = interval_text(control.estimate).replace(" ", "\u00a0")  # whole in a narrow column
+                value = minus(f"{value_text(control.estimate)} {interval}".strip())
+                p, holds = p_text(control.estimate), "yes" if control.holds else "no"
+                rows.append([mono(finding.id), control.what, value, control.condition, p, holds])
+        return rows
 
-def wrong_rows(audit: Audit, facts: Facts) -> list[WrongRow]:
-    """Return the printed figures that disagree with the records."""
-    rows: dict[tuple[str, ...], WrongRow] = {}
-    for finding in audit.findings:
-        for figure in finding.figures:
-            if figure.agrees is not False or figure.estimate is None or figure.reported is None:
-                continue
-            digits = len(figure.reported.partition(".")[2]) + 1
-            printed, value = figure.reported + finding.unit, f"{figure.estimate.value:.{digits}f}{finding.unit}"
-            new = WrongRow(finding.id, [], _minus(printed), _minus(value), finding.where)
-            row = rows.setdefault((finding.id, printed, value), new)
-            row.runs.extend([facts.label(figure.run)] if figure.run else [])
-    return list(rows.values())
+    @property
+    def factors(self) -> list[FactorTable]:
+        return [self._factor(factor) for factor in self.facts.suite.factors.values()]
 
+    def _factor(self, factor: Factor) -> FactorTable:
+        """Set each level of a factor against the first, paired by seed."""
+        accuracies = [_by_seed(self.facts.by_run[run]) for run in factor.levels.values()]
+        first, rows = accuracies[0], []
+        for (level, run), own in zip(factor.levels.items(), accuracies, strict=True):
+            gains = [own[seed] - first[seed] for seed in own if seed in first and own is not first]
+            change = signed(mean(gains) if gains else None, _width(gains))
+            rows.append([level, mono(run), with_spread(mean(own.values()), _width(own.values())), change])
+        return FactorTable(factor.title, rows, any(len(own) > 1 for own in accuracies))
 
-def level_rows(facts: Facts, factor: Factor) -> list[LevelRow]:
-    """Return a row a level of a factor, each set against the first, paired by seed."""
-    by_level = {level: _by_seed(facts.by_run[run]) for level, run in factor.levels.items()}
-    first = next(iter(by_level.values()))
-    rows = []
-    for level, run in factor.levels.items():
-        own = by_level[level]
-        gains = [own[seed] - first[seed] for seed in own if seed in first and own is not first]
-        mean = Number(sum(gains) / len(gains), 2) if gains else None
-        accuracy = Number(sum(own.values()) / len(own), 2)
-        rows.append(LevelRow(level, run, accuracy, _width(own.values()), mean, _width(gains)))
-    return rows
-
-
-def calibration_rows(facts: Facts) -> list[CalibrationRow]:
-    """Return a row a run whose records hold its figures after temperature scaling."""
-    rows = []
-    for run, records in facts.by_run.items():
-        pairs = [(record.best, record.calibrated) for record in records if record.calibrated is not None]
-        if not pairs or any(best.nll is None or best.ece is None for best, _ in pairs):
-            continue
-        before = [(best.nll or 0.0, best.ece or 0.0) for best, _ in pairs]
-        after = [(scaled.temperature, scaled.nll, scaled.ece) for _, scaled in pairs]
-        (nll, ece), (temperature, nll_after, ece_after) = (
-            map(_mean, zip(*part, strict=True)) for part in (before, after)
-        )
-        numbers = (temperature, nll, nll_after, ece, ece_after)
-        rows.append(CalibrationRow(run, *(Number(value, 3) for value in numbers)))
-    return rows
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
+    @property
+    def calibration_rows(self) -> list[list[str]]:
+        """The runs whose records hold their figures after temperature scaling, means over seeds."""
+        rows = []
+        for run, records in self.facts.by_run.items():
+            found = [
+                (scaled.temperature, best.nll, scaled.nll, best.ece, scaled.ece)
+                for record in records
+                if (scaled := record.calibrated) and (best := record.best).nll is not None and best.ece is not None
+            ]
+            if found:
+                rows.append([self.facts.label(run), *(str(mean(column, 3)) for column in zip(*found, strict=True))])
+        return rows
 
 
 def _by_seed(records: Iterable[Record]) -> dict[int, float]:
     return {record.spec.seed: record.best.top1_pct for record in records}
-
-
-def _mean(values: Iterable[float]) -> float:
-    kept = list(values)
-    return sum(kept) / len(kept)
 
 
 def _width(values: Iterable[float]) -> Number | None:

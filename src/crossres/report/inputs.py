@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from crossres.claims.finding import Audit
 from crossres.files import read_json
 from crossres.records.record import Record, read_record
 from crossres.records.summary import read_summary
+from crossres.report.facts import Facts
 from crossres.suites.suite import Suite, load_suite
 
 
@@ -36,3 +38,7 @@ class ReportInputs:
         """
         audit = Audit.parse(read_json(claims), str(claims))
         return cls(load_suite(suite_file), [read_record(path) for path in records], read_summary(summary), audit)
+
+    @cached_property
+    def facts(self) -> Facts:
+        return Facts(self.suite, self.records, self.summary)

@@ -17,6 +17,7 @@ from crossres.claims.finding import VERDICTS, Audit
 from crossres.files import write_atomic
 from crossres.report import exhibits, tables
 from crossres.report.evidence import ClaimRow, claim_rows
+from crossres.report.execution import Execution
 from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
 from crossres.report.tabular import MISSING
@@ -36,7 +37,7 @@ def write(inputs: ReportInputs, directory: Path) -> list[Path]:
     Raises:
         CrossresError: When a record is missing.
     """
-    suite, facts = inputs.suite, Facts(inputs.suite, inputs.records, inputs.summary)
+    suite, facts = inputs.suite, inputs.facts
     contents = {"claims": claims_page(inputs.audit), "records": records_page(facts)}
     for kind in exhibits.KINDS:
         for name in exhibits.names(kind, suite):
@@ -73,7 +74,8 @@ def _claim_cells(row: ClaimRow) -> list[str]:
 def records_page(facts: Facts) -> str:
     """Return the page of the records: what each run reached, and what it was computed with."""
     about = "One JSON file each, in the list beside this page: spec, every epoch, test figures, cost, provenance."
-    shared, varying = facts.provenance()
+    execution = Execution(facts)
+    shared, varying = execution.provenance
     sources = {f"{one.repository} at {one.commit}": None for r in facts.records if (one := r.provenance.source)}
     heads = ["Run", "Seed", "Best accuracy (%)", "Best epoch", "Epochs", "Last accuracy (%)", "Minutes"]
     rows = []
@@ -84,7 +86,8 @@ def records_page(facts: Facts) -> str:
         rows.append([record.spec.run, record.spec.seed, *numbers, *made_with])
     table = _table([*heads, *(name for name, _ in varying)], rows, range(1, len(heads)))
     terms = dict(shared) | ({"Source": ", ".join(sources)} if sources else {})
-    cut = {"Truncated": f"by a budget ({', '.join(facts.budgets)}): not the suite's results"} if facts.truncated else {}
+    budgets = ", ".join(execution.budgets)
+    cut = {"Truncated": f"by a budget ({budgets}): not the suite's results"} if budgets else {}
     return _page("Records", about, table, cut | terms)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crossres.files import SHIPPED, suite_file
+from crossres.report.facts import Facts
 from crossres.suites.spec import Budget
 from crossres.suites.suite import Suite
 
@@ -48,6 +49,21 @@ def given_runs(suite: Suite, records: Iterable[Path]) -> list[str]:
     folder = (SHIPPED / suite.suite).resolve()
     found = {file.resolve().relative_to(folder).parts[0] for file in records if file.resolve().is_relative_to(folder)}
     return [run for run in suite.runs if run in found]
+
+
+class Rebuild(NamedTuple):
+    """How a report is built again."""
+
+    file: str
+    outside: bool
+    command: list[str]
+
+
+def how_to_rebuild(facts: Facts, file: Path, given: Collection[str]) -> Rebuild:
+    """Return how a report is built again, from its suite's file and the runs whose records were not computed."""
+    found = definition(file)
+    lines = command(facts.suite, found.chosen_by, given, facts.records[0].spec.budget)
+    return Rebuild(found.file, found.outside, lines)
 
 
 def command(

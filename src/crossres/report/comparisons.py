@@ -1,0 +1,136 @@
+"""Settings side by side, and what they let the runs be compared for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from crossres.claims.statistics import half_width
+from crossres.report.facts import Facts
+from crossres.report.latex import stacked
+from crossres.report.numbers import Number, mean, signed
+from crossres.report.tabular import MISSING
+from crossres.suites.compare import SETTINGS, differences, setting_text
+
+SETTINGS_COLUMNS = 8
+"""Runs that a table of settings holds."""
+
+
+class SettingsTable(NamedTuple):
+    """Named properties of several things: those that all share, and the others."""
+
+    shared: list[tuple[str, str]]
+    """Name and value."""
+    varying: list[tuple[str, list[str | None]]]
+    """Name and the value of each thing, None where it has no use for the property."""
+
+    @classmethod
+    def of(cls, properties: Mapping[str, Sequence[str | None]]) -> SettingsTable:
+        """Sort properties, each given with its value for every thing; one that no thing has a use for is left out."""
+        found = cls([], [])
+        for name, values in properties.items():
+            distinct = {value for value in values if value is not None}
+            if len(distinct) > 1:
+                found.varying.append((name, list(values)))
+            elif distinct:
+                found.shared.append((name, distinct.pop()))
+        return found
+
+
+class VaryingTable(NamedTuple):
+    """A part of the table of the settings in which the runs differ."""
+
+    head: list[str]
+    rows: list[list[str]]
+
+
+class Comparisons:
+    """The settings of a suite's runs, all of them and two by two."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        specs = facts.specs
+        self.settings = SettingsTable.of({s.name: [setting_text(s, run, specs) for run in specs] for s in SETTINGS})
+
+    @property
+    def shared_rows(self) -> list[list[str]]:
+        """The settings that all runs share, two a row."""
+        settings = [*self.settings.shared, *[("", "")] * (len(self.settings.shared) % 2)]
+        return [[*first, *second] for first, second in _chunks(settings, 2)]
+
+    @property
+    def varying_tables(self) -> list[VaryingTable]:
+        """The settings in which the runs differ, `SETTINGS_COLUMNS` runs a table; the prose gives the networks."""
+        varying = [(name, values) for name, values in self.settings.varying if name != "Network"]
+        tables = []
+        for columns in _chunks(range(len(self.facts.by_run)), SETTINGS_COLUMNS) if varying else []:
+            head = ["Setting", *(stacked(self.facts.label(self.facts.runs()[column])) for column in columns)]
+            rows = [[name, *(values[column] or MISSING for column in columns)] for name, values in varying]
+            tables.append(VaryingTable(head, rows))
+        return tables
+
+    def differ_in(self, first: str, second: str, except_for: str = "") -> list[str]:
+        """Return the settings in which two runs differ, but for those whose names start so."""
+        texts = map(str, differences(first, second, self.facts.specs))
+        return [text for text in texts if not (except_for and text.startswith(except_for))]
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs of runs, teachers apart, that differ in at most two groups of settings."""
+        runs = self.facts.runs("student") + self.facts.runs("alone")
+        pairs = [(first, second) for index, first in enumerate(runs) for second in runs[index + 1 :]]
+        return [pair for pair in pairs if len({d.setting.group for d in differences(*pair, self.facts.specs)}) <= 2]
+
+    @property
+    def pair_rows(self) -> list[list[str]]:
+        """The cells of the table of pairs: the two runs, the second's gain in points, and what they differ in."""
+        label, rows = self.facts.label, []
+        for first, second in self.pairs:
+            gains = self._gains(first, second)
+            width = Number(half_width(gains), 2) if len(gains) > 1 else None
+            gain = signed(mean(gains) if gains else None, width)
+            rows.append([label(first), label(second), gain, "; ".join(self.differ_in(first, second)) or "none"])
+        return rows
+
+    @property
+    def pairs_have_intervals(self) -> bool:
+        return any(len(self._gains(*pair)) > 1 for pair in self.pairs)
+
+    def _gains(self, first: str, second: str) -> list[float]:
+        """Return the second's accuracy minus the first's for each seed that both have."""
+        ones, others = ({r.spec.seed: r.best.top1_pct for r in self.facts.by_run[run]} for run in (first, second))
+        return [others[seed] - ones[seed] for seed in ones if seed in others]
+
+    @property
+    def teacher_resolution_confounded(self) -> bool:
+        """Whether the two teachers of the thesis differ in more than their view of the images, with no control."""
+        facts = self.facts
+        if not facts.has("teacher_32", "teacher_64") or facts.has("teacher_32_strong"):
+            return False
+        return bool(self.differ_in("teacher_32", "teacher_64", except_for="own image"))
+
+    @property
+    def missing_controls(self) -> list[str]:
+        """The comparisons that the students call for and the suite does not have."""
+        facts = self.facts
+        students, missing = [facts.spec(run) for run in facts.runs("student")], []
+        if not students:
+            return []
+        alone = {facts.spec(run).model.name for run in facts.runs("alone")}
+        if not {spec.model.name for spec in students} <= alone:
+            missing.append("the student's network trained with the labels alone")
+        widest = max(spec.view.resolution_px for spec in students)
+        seen = max(spec.teacher_view.resolution_px for spec in students if spec.teacher_view)
+        if seen > widest:
+            missing.append(f"a student that sees {seen} px itself")
+        had = {(spec.objective.title, spec.teacher) for spec in students}
+        for title in dict.fromkeys(spec.objective.title for spec in students):
+            lacking = [name for name in facts.runs("teacher") if (title, name) not in had]
+            missing += [f"{title} from {facts.label(name)}" for name in lacking]
+        return missing
+
+
+def _chunks(items: Sequence[Any], size: int) -> list[list[Any]]:
+    """Cut a sequence into lists of equal length, the last one shorter."""
+    return [list(items[start : start + size]) for start in range(0, len(items), size)]

@@ -1,0 +1,87 @@
+"""The report's LaTeX, compiled: equal input gives an equal PDF, byte by byte, wherever and whenever it is built."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from crossres.base import CrossresError
+from crossres.files import write_atomic
+
+SOURCE_DATE_EPOCH = "1735689600"
+INSTALL_TEX = "sudo apt-get install -y --no-install-recommends $(cat envs/apt.txt)"
+OVERFULL_PT = 10.0
+
+
+def build_pdf(tex: str, out_pdf: Path, bibliography: Path, figures: Path) -> list[str]:
+    """Compile a report.
+
+    Args:
+        tex: The source.
+        out_pdf: Where the PDF goes, atomically; after an error, the log stands beside it as `NAME.log`.
+        bibliography: The BibTeX file.
+        figures: Folder of the figures that the source includes.
+
+    Returns:
+        Warnings worth a look: lines that stick out of the margin by more than 10 pt.
+
+    Raises:
+        CrossresError: When LaTeX is not installed, fails, or leaves a reference or citation undefined.
+    """
+    if not (shutil.which("latexmk") and shutil.which("pdflatex")):
+        raise CrossresError(f"latexmk is not installed, so the PDF cannot be built; install it with: {INSTALL_TEX}")
+    with tempfile.TemporaryDirectory(prefix="crossres-report-") as folder:
+        work = Path(folder)
+        (work / "report.tex").write_text(tex, encoding="utf-8")
+        shutil.copyfile(bibliography, work / "references.bib")
+        for name in re.findall(r"\\includegraphics(?:\[[^]]*\])?\{([^}]+\.pdf)\}", tex):
+            if not (figures / name).is_file():
+                raise CrossresError(f"{figures / name}: no such file; the report includes it")
+            shutil.copyfile(figures / name, work / name)
+        code = _latexmk(work)
+        log = _read(work / "report.log")
+        problem = latex_problem(code, log, _read(work / "report.blg"))
+        if problem:
+            kept = out_pdf.with_suffix(".log")
+            write_atomic(kept, log)
+            raise CrossresError(f"LaTeX: {problem}; the log is kept as {kept}")
+        write_atomic(out_pdf, (work / "report.pdf").read_bytes())
+    return overfull_lines(log)
+
+
+def _latexmk(folder: Path) -> int:
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("TEXINPUTS", "BIBINPUTS", "TEXMF"))}
+    env |= {"SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "FORCE_SOURCE_DATE": "1", "TZ": "UTC", "max_print_line": "10000"}
+    command = ["latexmk", "-norc", "-pdf", "-bibtex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, check=False).returncode
+
+
+def _read(path: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
+def latex_problem(code: int, log: str, bibtex_log: str) -> str | None:
+    """Name what is wrong with a LaTeX run: its first error, or the first undefined reference or citation."""
+    error = re.search(r"^(!.*)$", log, re.MULTILINE)
+    if error:
+        return error[1].rstrip(".")
+    undefined = re.search(r"(?:Reference|Citation) [`'][^']*'.*undefined", log)
+    if undefined:
+        return undefined[0].rstrip(".")
+    lost = re.search(r"I didn't find a database entry for \S+|I found no \S+ command.*", bibtex_log)
+    if lost and "Citation" in log:
+        return f"BibTeX: {lost[0]}"
+    return f"latexmk ended with code {code}" if code else None
+
+
+def overfull_lines(log: str) -> list[str]:
+    """Return the log's complaints about lines that are too wide by more than 10 pt."""
+    found = re.findall(r"(Overfull \\hbox \(([\d.]+)pt too wide\).*)", log)
+    return [line for line, points in found if float(points) > OVERFULL_PT]
