@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import page
 from crossres.files import BENCHMARKS
-from crossres.training.device import choose
+from crossres.training.device import use_device
 
 PARTS = ("pipeline", "step", "students_32", "students_64", "points", "seeds", "startup", "memory")
 
@@ -35,7 +35,7 @@ def measure(args: argparse.Namespace) -> Path:
     from benchmarks import ratios
     from benchmarks.measure import header
 
-    device = choose(args.device, threads=1)
+    device = use_device(args.device, threads=1)
     on_cuda = device.type == "cuda"
     precision = args.precision or ("fp16" if on_cuda else "fp32")
     workers = args.workers if args.workers is not None else (8 if on_cuda else 0)

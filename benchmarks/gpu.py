@@ -25,7 +25,7 @@ from crossres import files
 from crossres.suites.spec import Budget
 from crossres.suites.suite import load_suite
 from crossres.tools import plan
-from crossres.training.device import choose
+from crossres.training.device import use_device
 
 SMALL = {"student": "crossres/tiny_student", "teacher": "crossres/tiny_teacher", "batch_size": 32}
 FULL = {"student": "torchvision/efficientnet_v2_s", "teacher": "torchvision/efficientnet_v2_l", "batch_size": 128}
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30, metavar="N", help="epochs of the evidence")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     args = parser.parse_args()
-    device = choose(args.device, threads=1)
+    device = use_device(args.device, threads=1)
     sizes = SMALL if args.small else FULL
     precision = "fp16" if device.type == "cuda" else "fp32"
     setting = ratios.Setting(device, precision, **sizes, rounds=args.rounds, workers=0 if args.small else 8)  # type: ignore[arg-type]

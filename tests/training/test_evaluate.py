@@ -27,8 +27,8 @@ from crossres.training.evaluate import (
     _calibration_error,
     best_temperature,
     evaluate,
+    figures_of,
     load_network,
-    measure,
     pack_weights,
     predict,
 )
@@ -95,7 +95,7 @@ def random_logits(count: int, classes: int, scale: float, seed: int) -> tuple[Fl
 @pytest.mark.parametrize("classes", [2, 20, 100])
 def test_figures_equal_their_definitions(classes: int, scale: float, shift: float) -> None:
     logits, labels = random_logits(777, classes, scale, seed=classes)
-    measured = measure(torch.from_numpy(logits + shift), torch.from_numpy(labels), epoch=7)
+    measured = figures_of(torch.from_numpy(logits + shift), torch.from_numpy(labels), epoch=7)
     for name, value in reference(logits, labels).items():
         assert getattr(measured, name) == pytest.approx(value, rel=1e-10, abs=1e-12), name
     assert measured.epoch == 7
@@ -104,7 +104,7 @@ def test_figures_equal_their_definitions(classes: int, scale: float, shift: floa
 def test_accuracy_of_each_class() -> None:
     logits, labels = random_logits(400, 20, 1.0, seed=3)
     labels[labels == 4] = 5
-    per_class = measure(torch.from_numpy(logits), torch.from_numpy(labels), 1).per_class_pct
+    per_class = figures_of(torch.from_numpy(logits), torch.from_numpy(labels), 1).per_class_pct
     correct = logits.argmax(1) == labels
     assert per_class is not None
     for label in range(20):
@@ -115,14 +115,14 @@ def test_accuracy_of_each_class() -> None:
 def test_float32_logits_lose_nothing_but_their_own_rounding() -> None:
     logits, labels = random_logits(500, 100, 3.0, seed=1)
     single = logits.astype(np.float32)
-    measured = measure(torch.from_numpy(single), torch.from_numpy(labels), 1)
+    measured = figures_of(torch.from_numpy(single), torch.from_numpy(labels), 1)
     assert measured.nll == pytest.approx(reference(single.astype(np.float64), labels)["nll"], rel=1e-12)
 
 
 def test_a_perfect_and_a_hopeless_network() -> None:
     labels = torch.arange(20).repeat(3)
     sure = nn.functional.one_hot(labels, 20) * 1e3
-    perfect, hopeless = measure(sure, labels, 1), measure(sure, (labels + 1) % 20, 1)
+    perfect, hopeless = figures_of(sure, labels, 1), figures_of(sure, (labels + 1) % 20, 1)
     assert (perfect.top1_pct, perfect.nll, perfect.ece, perfect.brier) == (100, 0, 0, 0)
     assert (hopeless.top1_pct, hopeless.nll, hopeless.ece, hopeless.brier) == (0, 1e3, 1, 2)
 

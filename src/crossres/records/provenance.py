@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 TRAINING_SOURCES = ("training", "suites/methods")
-"""Folders whose modules trained bits depend on. A record with another digest was computed by another version."""
+"""Folders whose modules trained bits depend on. A record with another digest was computed by other code."""
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "safetensors")
 
 
@@ -41,7 +41,7 @@ def collect(
 
 
 def versions(device: torch.device) -> dict[str, str]:
-    """Return the versions of what computes."""
+    """Return the versions of Python and of the packages that compute."""
     found = {"python": platform.python_version()}
     found.update({package: importlib.metadata.version(package) for package in PACKAGES})
     if device.type == "cuda":
@@ -61,7 +61,7 @@ def commit() -> str | None:
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("CROSSRES_COMMIT")  # a container may have no git; the workflow hands the commit in
+        return os.environ.get("CROSSRES_COMMIT")  # a container may have no git; the workflow sets this
 
 
 def sources_digest(package: Path = PACKAGE) -> str:
@@ -99,7 +99,7 @@ def peak_memory_mib(device: torch.device) -> float:
 
 
 def energy_j(device: torch.device) -> float | None:
-    """Return the energy that a GPU has drawn since its driver was loaded, in joules; None without such a counter."""
+    """Return the energy in joules that a GPU has drawn since its driver was loaded; None without such a counter."""
     if device.type != "cuda":
         return None
     try:
@@ -109,12 +109,12 @@ def energy_j(device: torch.device) -> float | None:
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
         return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
-    except Exception:  # no library, no permission, an old GPU: a figure less, and no reason to stop
+    except Exception:  # no library, no permission or an old GPU: no reason to stop
         return None
 
 
 def energy_spent(total_j: float | None, before_j: float | None, after_j: float | None) -> float | None:
-    """Add what was drawn between two readings; None as soon as a reading is missing."""
+    """Add the energy between two readings of the counter; None if any is missing."""
     if total_j is None or before_j is None or after_j is None:
         return None
     return total_j + after_j - before_j

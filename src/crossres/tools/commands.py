@@ -41,7 +41,7 @@ def plan(
     from crossres.suites.config import Config, chosen_suite
     from crossres.suites.spec import Budget
     from crossres.tools import plan as planning
-    from crossres.training.device import choose
+    from crossres.training.device import use_device
 
     files.check_root()
     loaded = chosen_suite(Config(suite=suite))
@@ -54,7 +54,7 @@ def plan(
     if machine == "thesis":
         target, cuda = planning.thesis_machine(), True
     else:
-        here = choose(device, threads=1)
+        here = use_device(device, threads=1)
         target = planning.machine_of(provenance.device_name(here))
         cuda = here.type == "cuda" or loaded.device == "cuda"
     made = planning.make_plan(specs, teacher_logits, target, cuda)
@@ -124,11 +124,11 @@ def export(
     from crossres.suites.config import Config, chosen_suite
     from crossres.tools import export as exporting
     from crossres.tools.choice import choose
-    from crossres.training.device import choose as choose_device
+    from crossres.training.device import use_device
 
     files.check_root()
     loaded = chosen_suite(Config(suite=suite))
-    choose_device("cpu", threads)
+    use_device("cpu", threads)
     folder = results or files.suite_dir(loaded.suite)
     choice = choose(loaded, folder, run, seed, suite)
     spec = choice.record.spec

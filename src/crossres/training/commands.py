@@ -63,14 +63,14 @@ def train(
     """
     from crossres.records.record import read_spec
     from crossres.training.acquire import check
-    from crossres.training.device import choose
+    from crossres.training.device import use_device
     from crossres.training.loop import Trainer
     from crossres.training.progress import ProgressBar
 
     resolved = read_spec(spec)
     check(resolved.dataset.name, data)
     _check_teacher(teacher)
-    chosen = choose(device, threads)
+    chosen = use_device(device, threads)
     progress = ProgressBar(f"{resolved.run} seed {resolved.seed}", resolved.optimisation.epochs)
     try:
         Trainer(resolved, data, spec.parent, chosen, teacher, weights, cuda_graph).fit(progress)
@@ -97,7 +97,7 @@ def logits(
     """
     from crossres.records.record import read_spec
     from crossres.training.acquire import check
-    from crossres.training.device import choose
+    from crossres.training.device import use_device
     from crossres.training.progress import ProgressBar
     from crossres.training.teacher import store_pass
 
@@ -106,7 +106,7 @@ def logits(
         raise CrossresError(f"{spec}: run {student.run} has no teacher, so no logits to store; give a student's spec")
     check(student.dataset.name, data)
     _check_teacher(teacher)
-    chosen = choose(device, threads)
+    chosen = use_device(device, threads)
     progress = ProgressBar(f"logits of {student.teacher} seed {student.teacher_seed}", epochs)
     try:
         store_pass(student, teacher, data, epochs, output, chosen, progress)
@@ -130,11 +130,11 @@ def evaluate(
     from crossres.training import evaluate as evaluation
     from crossres.training.acquire import check
     from crossres.training.checkpoint import discard_state
-    from crossres.training.device import choose
+    from crossres.training.device import use_device
 
     resolved = read_spec(spec)
     check(resolved.dataset.name, data)
-    chosen = choose(device, threads)
+    chosen = use_device(device, threads)
     path = spec.with_name("training.json")
     training = TrainingResult.parse(read_json(path), str(path))
     record = evaluation.evaluate(resolved, spec.parent, training, data, chosen)

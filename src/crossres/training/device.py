@@ -1,4 +1,4 @@
-"""Which device a job computes on."""
+"""The device that a job computes on."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def cuda_devices() -> int:
     return count.value
 
 
-def choose(name: str, threads: int) -> torch.device:
-    """Return the device of a job, with everything set that makes it compute the same bits again.
+def use_device(name: str, threads: int) -> torch.device:
+    """Return the device of a job, and make its computations reproducible.
 
     Args:
-        name: `cuda`, `cpu`, or `auto`: CUDA where there is one.
+        name: `cuda`, `cpu`, or `auto`: CUDA if there is a device.
         threads: CPU threads; their number changes trained bits.
 
     Raises:
-        CrossresError: When CUDA is asked for and there is none.
+        CrossresError: When CUDA is requested and there is no device.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Weights to test figures."""
+"""From weights to test figures and the record of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from crossres.suites.datasets import Normalisation
 from crossres.suites.spec import Spec
 from crossres.training.augment import normalise
 from crossres.training.data import Images, Split, load
-from crossres.training.models import build
+from crossres.training.models import build, evaluating
 
 BATCH_SIZE = 500
 CALIBRATION_BINS = 15
@@ -28,25 +28,13 @@ CALIBRATION_BINS = 15
 
 @torch.no_grad()
 def predict(network: nn.Module, images: Tensor, normalisation: Normalisation) -> Tensor:
-    """Return the logits of every image, in float32 and in evaluation mode.
-
-    Args:
-        network: The network; its mode is restored afterwards.
-        images: uint8 `[M, 3, S, S]`, on the network's device.
-        normalisation: What they are normalised with.
-
-    Returns:
-        float32 `[M, C]`.
-    """
-    was_training = network.training
-    network.eval()
+    """Return the logits `[M, C]` of uint8 images `[M, 3, S, S]`, in float32 and in evaluation mode."""
     batches = (
         normalise(part, normalisation).contiguous(memory_format=torch.channels_last)
         for part in images.split(BATCH_SIZE)
     )
-    logits = [network(batch).float() for batch in batches]
-    network.train(was_training)
-    return torch.cat(logits)
+    with evaluating(network):
+        return torch.cat([network(batch).float() for batch in batches])
 
 
 def score(network: nn.Module, split: Split, normalisation: Normalisation) -> tuple[float, float]:
@@ -56,19 +44,11 @@ def score(network: nn.Module, split: Split, normalisation: Normalisation) -> tup
     return 100 * correct / len(split.labels), nn.functional.cross_entropy(logits, split.labels).item()
 
 
-def measure(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
-    """Return the figures of one set of weights.
+def figures_of(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
+    """Return the test figures of one set of weights from logits `[M, C]` and labels `[M]`, over all M images.
 
     Top-1 and top-5 accuracy; `nll = −mean log p_label`; `brier = mean Σ_k (p_k − 1[k = label])²`; and the expected
     calibration error `Σ_b n_b / M · |accuracy_b − confidence_b|` over 15 equal bins of confidence.
-
-    Args:
-        logits: `[M, C]`.
-        labels: `[M]`.
-        epoch: The epoch that the weights are from.
-
-    Returns:
-        Every figure over all M images.
 
     Source of the calibration error: Guo et al., *On calibration of modern neural networks* (ICML 2017), equation 3.
     """
@@ -103,7 +83,7 @@ def _calibration_error(confidence: Tensor, correct: Tensor) -> float:
 
 
 def pack_weights(network: nn.Module, spec: Spec, epoch: int) -> bytes:
-    """Return the content of a weights file that says which run and epoch it is of; equal weights give equal bytes."""
+    """Return the content of a weights file, which names its run and epoch; equal weights give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     origin = {"spec": spec.model_dump(mode="json"), "epoch": epoch}
     # Under one key: safetensors writes several in an order that changes from file to file.
@@ -111,7 +91,7 @@ def pack_weights(network: nn.Module, spec: Spec, epoch: int) -> bytes:
 
 
 def read_weights(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
-    """Read a weights file and what it says of itself: its `spec` and `epoch`.
+    """Read a weights file and its own description, `spec` and `epoch`.
 
     Raises:
         CrossresError: When it is missing, cut short, or was not written by `train`.
@@ -130,17 +110,10 @@ def read_weights(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
 
 
 def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Spec, int]:
-    """Rebuild a trained network from its weights file alone.
-
-    Args:
-        path: A file that `train` wrote.
-        device: Where the network is to live.
-
-    Returns:
-        The network, its spec, and the epoch of its weights.
+    """Rebuild a trained network from a weights file alone, and return it with its spec and epoch.
 
     Raises:
-        CrossresError: When the file is not whole, or does not fit the architecture that it names.
+        CrossresError: When the file is damaged, or does not fit the architecture that it names.
     """
     weights, origin = read_weights(path)
     spec = Spec.parse(origin["spec"], f"{path}, its spec")
@@ -154,20 +127,10 @@ def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Spec, int
 
 
 def evaluate(spec: Spec, run_dir: Path, training: TrainingResult, data_root: Path, device: torch.device) -> Record:
-    """Evaluate the selected and the last weights of a run on every test image, and assemble its record.
-
-    Args:
-        spec: The run.
-        run_dir: Folder with `weights.safetensors` and `last.safetensors`.
-        training: What training left.
-        data_root: Folder under which each data set has its own.
-        device: Where to compute.
-
-    Returns:
-        The record.
+    """Evaluate the selected and the last weights of a run on every test image, and return its record.
 
     Raises:
-        CrossresError: When a file is missing or not whole, or not what the training was about.
+        CrossresError: When a weights file or the data are not those of the training.
     """
     images = load(spec.dataset, spec.view, data_root, device)
     if images.digest != training.provenance.data_sha256:
@@ -195,15 +158,11 @@ def evaluate(spec: Spec, run_dir: Path, training: TrainingResult, data_root: Pat
 
 
 def best_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Return the temperature T that minimises the cross entropy of `logits / T`, between 0.05 and 20.
-
-    Args:
-        logits: `[M, C]`, of images that nothing is reported on.
-        labels: `[M]`.
+    """Return the temperature T between 0.05 and 20 that minimises the cross entropy of `logits / T`, `[M, C]`.
 
     Source: Guo et al., *On calibration of modern neural networks* (ICML 2017), section 4.2.
     """
-    from scipy.optimize import minimize_scalar  # half a second, and seldom needed
+    from scipy.optimize import minimize_scalar  # takes half a second, and few runs need it
 
     logits, labels = logits.double().cpu(), labels.cpu()
 
@@ -215,11 +174,11 @@ def best_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def _calibrated(network: nn.Module, logits: Tensor, images: Images, normalisation: Normalisation) -> Calibrated | None:
-    """Scale the test logits by the temperature that the validation images ask for, where there are any."""
+    """Return the figures at the temperature that fits the validation images best; None where there are none."""
     if not len(images.validation.labels):
         return None
     temperature = best_temperature(predict(network, images.validation.images, normalisation), images.validation.labels)
-    scaled = measure(logits.double() / temperature, images.test.labels, epoch=1).model_dump()
+    scaled = figures_of(logits.double() / temperature, images.test.labels, epoch=1).model_dump()
     return Calibrated(temperature=temperature, **{name: scaled[name] for name in ("nll", "ece", "brier")})
 
 
@@ -229,4 +188,4 @@ def _evaluate_file(path: Path, spec: Spec, test: Split, device: torch.device) ->
     if own_spec != spec:
         raise CrossresError(f"{path}: of another spec than {path.parent}/spec.json; train the run again")
     logits = predict(network, test.images, spec.dataset.info.normalisation)
-    return network, logits, measure(logits, test.labels, epoch)
+    return network, logits, figures_of(logits, test.labels, epoch)

@@ -1,11 +1,13 @@
-"""Networks by name: torchvision's, timm's and two small ones of our own."""
+"""Networks by name, and their ImageNet weights."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import pickle
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -20,19 +22,16 @@ from crossres.training import smallnet
 
 
 def build(model: Model, classes: int, seed: int, weights: Path | None = None) -> nn.Module:
-    """Build a network with a fresh head.
+    """Build a network with a fresh head, on the CPU and in training mode.
 
     Args:
         model: Architecture by name, and whether it starts from ImageNet weights.
         classes: Outputs of the head.
         seed: Seed of every weight that is not loaded; the global generator is left as it was.
-        weights: State dict of the ImageNet weights, as `fetch_weights` left it; needed when `model.pretrained`.
-
-    Returns:
-        The network, in training mode, on the CPU.
+        weights: File of the ImageNet weights, written by `fetch_weights`; needed when `model.pretrained`.
 
     Raises:
-        CrossresError: For an unknown name, naming the nearest, or when the weights are missing.
+        CrossresError: For an unknown name, which names the nearest, or when the weights are missing or do not fit.
     """
     library, _, name = model.name.partition("/")
     builders = {"torchvision": _torchvision, "timm": _timm, "crossres": _own}
@@ -41,7 +40,7 @@ def build(model: Model, classes: int, seed: int, weights: Path | None = None) ->
     if model.pretrained and weights is None:
         raise CrossresError(f"model '{model.name}': its ImageNet weights are missing; run the rule `weights`")
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach into the devices' generators, too
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the devices' generators as well
         network = builders[library](name, classes, weights if model.pretrained else None)
     if model.stem_stride is not None:
         _set_stem_stride(network, model)
@@ -52,8 +51,19 @@ def _set_stem_stride(network: nn.Module, model: Model) -> None:
     stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     if stem.stride != (2, 2) or model.stem_stride not in (1, 2):
         has = f"the first convolution of {model.name} has stride {stem.stride[0]}"
-        raise CrossresError(f"model.stem_stride {model.stem_stride}: {has}; only one of 2 can be set, and to 1")
+        raise CrossresError(
+            f"model.stem_stride {model.stem_stride}: {has}; only a stride of 2 can be set, and only to 1"
+        )
     stem.stride = (model.stem_stride, model.stem_stride)
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode for a while."""
+    was_training = network.training
+    network.eval()
+    yield
+    network.train(was_training)
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -63,28 +73,25 @@ def parameter_count(network: nn.Module) -> int:
 
 def gmacs(network: nn.Module, resolution_px: int) -> float:
     """Return the multiply-accumulates of one image's forward pass, in units of 10⁹."""
-    from torch.utils.flop_counter import FlopCounterMode  # brings in triton, which no other step of a run needs
+    from torch.utils.flop_counter import FlopCounterMode  # imports triton, which nothing else needs
 
     device = next(network.parameters()).device
-    was_training = network.training
-    network.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, evaluating(network), torch.no_grad():
         network(torch.zeros(1, 3, resolution_px, resolution_px, device=device))
-    network.train(was_training)
     return counter.get_total_flops() / 2e9
 
 
 def fetch_weights(name: str, source: Path | None, output: Path) -> None:
-    """Fetch a model's ImageNet weights once, and verify them.
+    """Fetch the ImageNet weights of `torchvision/NAME` or `timm/NAME`, verify them and write the state dict.
 
     Args:
-        name: `torchvision/NAME` or `timm/NAME`.
-        source: A folder to adopt the file from instead of downloading it: torchvision's own file, whose name holds the
-            beginning of its SHA-256, or `NAME.safetensors` for timm, which publishes no digests.
+        name: The model.
+        source: A folder that holds the file already: torchvision's own, whose name holds the beginning of its SHA-256,
+            or `NAME.safetensors` for timm, which publishes no digests. None to download it.
         output: Where the state dict goes.
 
     Raises:
-        CrossresError: When there are no such weights, the file is neither there nor to be downloaded, or it is wrong.
+        CrossresError: When there are no such weights, or the file is missing, wrong or could not be downloaded.
     """
     library, _, base = name.partition("/")
     fetchers = {"torchvision": _torchvision_state, "timm": _timm_state}

@@ -1,8 +1,8 @@
-"""What the loss terms ask of a student, measured on a fixed batch: clean, under Mixup and under CutMix.
+"""The gradients of the loss terms at a student's logits, on a fixed batch: clean, under Mixup and under CutMix.
 
-The thesis explains the failure of DKD's NCKD term by gradients that conflict on mixed images. Here that is measured: at
-the student's logits, image by image, after every epoch of a run that asks for it (`probe_images`). The networks are in
-evaluation mode and no state is touched, so a run with a probe has the same weights as one without.
+The thesis explains the failure of DKD's NCKD term by gradients that conflict on mixed images. A run with `probe_images`
+measures them for each image after every epoch. The networks are in evaluation mode and no state is touched, so a run
+with a probe has the same weights as one without.
 """
 
 from __future__ import annotations
@@ -17,23 +17,18 @@ from crossres.suites.methods.dkd import decoupled_divergences
 from crossres.suites.spec import Spec
 from crossres.training.augment import MixedBatch, draw_mixing, mix, normalise
 from crossres.training.data import Split
+from crossres.training.models import evaluating
 from crossres.training.teacher import Teacher
 
 GROUP_IMAGES = 32
-"""Images that are mixed with one lambda."""
+"""Images that share one lambda."""
 TEMPERATURE = 4.0
-"""Of runs whose method has none."""
+"""The temperature for methods without one."""
 KINDS = {"clean": {"mix_prob": 0.0}, "mixup": {"cutmix_share": 0.0}, "cutmix": {"cutmix_share": 1.0}}
 
 
 class Probe:
-    """A fixed batch of training images in three forms, with the teacher's logits for them.
-
-    Args:
-        spec: The run; `probe_images` of its training images are taken, in file order, not augmented otherwise.
-        train: Its training set.
-        teacher: Its teacher.
-    """
+    """The first `probe_images` training images in three forms, and the teacher's logits for them."""
 
     def __init__(self, spec: Spec, train: Split, teacher: Teacher) -> None:
         self.temperature = float(getattr(spec.objective, "temperature", TEMPERATURE))
@@ -43,15 +38,12 @@ class Probe:
         self._teacher_logits = {kind: teacher(batch.images).float() for kind, batch in self._batches.items()}
 
     def measure(self, network: nn.Module) -> dict[str, Probed]:
-        """Return the measurements of one epoch, by kind of image; the network's mode is restored afterwards."""
-        was_training = network.training
-        network.eval()
-        with torch.no_grad():
+        """Return the measurements of one epoch, by kind of image."""
+        with evaluating(network), torch.no_grad():
             logits = {
                 kind: network(batch.images.contiguous(memory_format=torch.channels_last)).float()
                 for kind, batch in self._batches.items()
             }
-        network.train(was_training)
         return {
             kind: probed(
                 logits[kind], self._teacher_logits[kind], self._superposed(kind), batch.targets, self.temperature
@@ -85,17 +77,11 @@ def _mixed(spec: Spec, train: Split, changes: dict[str, float]) -> tuple[MixedBa
 def probed(
     student_logits: Tensor, teacher_logits: Tensor, superposed: Tensor, targets: Targets, temperature: float
 ) -> Probed:
-    """Measure the gradients of CE, TCKD and NCKD at the student's logits, and what the teacher says of the images.
+    """Measure the gradients of CE, TCKD and NCKD at the student's logits, and the teacher's prediction.
 
-    Args:
-        student_logits: `[N, C]`.
-        teacher_logits: `[N, C]`.
-        superposed: What the teacher's logits were, were they linear in the image, `[N, C]`.
-        targets: Labels, with `lam` `[N]`.
-        temperature: T of the softened distributions.
-
-    Returns:
-        Means over the images. Two labels enter TCKD and NCKD one after the other, mixed by lambda, as in the thesis.
+    All logits are `[N, C]`; `superposed` is what the teacher's would be if they were linear in the image. With two
+    labels, TCKD and NCKD are taken once with each and mixed by lambda `[N]`, as in the thesis. Returns means over the
+    images.
     """
     gradients = {
         name: _gradient(name, student_logits, teacher_logits, targets, temperature) for name in ("ce", "tckd", "nckd")
@@ -125,7 +111,7 @@ def probed(
 
 
 def _relative_distance(logits: Tensor, other: Tensor) -> Tensor:
-    """Return `‖x − y‖ / ‖x‖` of logits `[N, C]` less their mean, which no prediction depends on; `[N]`."""
+    """Return `‖x − y‖ / ‖x‖`, `[N]`, of logits `[N, C]` minus their mean, which does not affect a prediction."""
     x, y = (values - values.mean(1, keepdim=True) for values in (logits, other))
     return (x - y).norm(dim=1) / x.norm(dim=1).clamp_min(1e-12)
 

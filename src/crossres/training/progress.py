@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,35 +20,28 @@ SECONDS_BETWEEN_REDRAWS = 0.1
 
 
 class ProgressBar:
-    """Reports the steps and epochs of one run on standard error."""
+    """Reports the steps and epochs of one run on a stream, standard error by default; its name starts every line."""
 
     def __init__(self, name: str, epochs: int, stream: TextIO | None = None) -> None:
-        """Start reporting.
-
-        Args:
-            name: The run and seed, put before every line.
-            epochs: Epochs of the schedule.
-            stream: Where to report; standard error when None.
-        """
         self.name, self.epochs = name, epochs
         self.stream = stream or sys.stderr
         self.bar = tqdm(total=epochs, desc=name, unit="epoch", file=self.stream) if self.stream.isatty() else None
         self.last_line = time.monotonic()
 
     def note(self, text: str) -> None:
-        """Say one line."""
+        """Print one line."""
         if self.bar is not None:
             self.bar.clear()
         print(f"{self.name}: {text}", file=self.stream, flush=True)
 
     def resumed(self, epoch: int) -> None:
-        """Report that the run goes on after an epoch of an earlier process."""
+        """Report that the run resumes after an epoch of an earlier process."""
         self.note(f"resumed after epoch {epoch}")
         if self.bar is not None:
             self.bar.n = self.bar.initial = epoch
 
     def step(self, epoch: int, done: int, steps: int) -> None:
-        """Report that a step is done; a plain log hears of it now and then only, and never of the last."""
+        """Report a step; a plain log has a line from time to time, and none for the last step of an epoch."""
         if self.bar is not None:
             now = time.monotonic()
             if now - self.last_line > SECONDS_BETWEEN_REDRAWS or done == steps:
@@ -59,12 +52,9 @@ class ProgressBar:
             self.note(f"epoch {epoch}/{self.epochs}, step {done}/{steps}")
 
     def epoch(self, entry: Epoch, images_per_s: float, epoch_s: float) -> None:
-        """Report that an epoch is done, by the accuracy on held-out training images where there are any.
+        """Report an epoch, by the accuracy on held-out training images where there are any.
 
-        Args:
-            entry: Its figures.
-            images_per_s: Training images a second.
-            epoch_s: Mean seconds of an epoch so far, for the remaining time.
+        The remaining time follows from `epoch_s`, the mean of the epochs so far.
         """
         remaining = tqdm.format_interval((self.epochs - entry.epoch) * epoch_s)
         held_out = entry.validation_accuracy_pct
@@ -78,8 +68,8 @@ class ProgressBar:
         else:
             self.note(f"epoch {entry.epoch}/{self.epochs}, {figures}{bad}, {remaining} left")
 
-    def advance(self, epoch: int, mebibytes: float) -> None:
-        """Report that an epoch of a teacher's pass is stored."""
+    def stored(self, epoch: int, mebibytes: float) -> None:
+        """Report a stored epoch of a teacher's pass."""
         self.last_line = time.monotonic()
         if self.bar is not None:
             self.bar.n = epoch
@@ -95,7 +85,7 @@ class ProgressBar:
 
 @contextlib.contextmanager
 def alone_in(folder: Path, progress: ProgressBar, lock_name: str = LOCK) -> Iterator[None]:
-    """Hold a folder; wait while another process works there, as an orphan of a killed workflow may."""
+    """Lock a folder; wait while another process works there, such as an orphan of a killed workflow."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / lock_name, "w") as lock:
         try:

@@ -1,8 +1,8 @@
 """One training step, from batch to optimiser, that never waits for the device.
 
-What a step came to is one row of the epoch's ledger, on the device; the host reads the ledger once, when the epoch is
-over. A step whose loss or gradient is not finite is left out by the optimiser's kernel, on the device as well. So the
-host runs ahead of a GPU, and the whole step can be one CUDA graph.
+Every step writes one row of the epoch's ledger on the device, and the host reads the ledger once per epoch. The
+optimiser's kernel skips a step whose loss or gradient is not finite. The host therefore runs ahead of a GPU, and the
+whole step can be one CUDA graph.
 """
 
 from __future__ import annotations
@@ -22,35 +22,30 @@ from crossres.training.augment import MixedBatch
 from crossres.training.device import autocast
 
 WARM_STEPS = 3
-"""Eager steps before the first capture, in which libraries and the optimiser set up what they need."""
+"""Eager steps before the first capture, in which libraries and the optimiser allocate their state."""
 
 
 class Tally(NamedTuple):
-    """What the steps of one epoch add up to."""
+    """The steps of one epoch, summed up."""
 
     means: dict[str, float]
     """Mean of each term over the steps that had it."""
     grad_norm: float | None
-    """Mean norm of the gradients before clipping, over the steps that were taken; None when none was."""
+    """Mean norm of the gradients before clipping, over the steps taken; None without one."""
     clipped_share: float | None
     """Share of those steps that were clipped."""
     nonfinite: int
     """Steps whose loss or gradient was not finite."""
     overflow: int
-    """Steps that the loss scaler of fp16 left out while it searched for its scale."""
+    """Steps that the loss scaler of fp16 skipped while it searched for its scale."""
     first_bad: tuple[int, str] | None
-    """The first step that is counted as not finite, from 0, and the term at fault."""
+    """The first step counted as not finite, from 0, and the term at fault."""
     last_overflow: int | None
-    """The last step that the loss scaler left out, from 0."""
+    """The last step that the loss scaler skipped, from 0."""
 
 
 class Ledger:
-    """One row a step, on the device: every term of the loss, and the norm of the gradients.
-
-    Args:
-        steps: Steps of an epoch.
-        device: Where the steps are computed.
-    """
+    """One row per step, on the device: every term of the loss, and the norm of the gradients."""
 
     def __init__(self, steps: int, device: torch.device) -> None:
         self.names: tuple[str, ...] = ()
@@ -62,7 +57,7 @@ class Ledger:
         self._at.zero_()
 
     def add(self, terms: dict[str, Tensor], norm: Tensor) -> None:
-        """Write the row of one step; the same terms in every step."""
+        """Write the row of one step; every step has the same terms."""
         row = torch.stack([*terms.values(), norm]).detach().float()
         if not self.names:
             self.names = tuple(terms)
@@ -71,21 +66,18 @@ class Ledger:
         self._at += 1
 
     def read(self) -> NDArray[np.float64]:
-        """Wait for the device, and return the rows written since `clear`."""
+        """Wait for the device, and return the rows written since `clear`, `[steps, terms + 1]`."""
         return self._rows[: int(self._at)].double().cpu().numpy()
 
 
-def add_up(rows: NDArray[np.float64], names: tuple[str, ...], optimisation: Optimisation, scaled: bool) -> Tally:
-    """Add up an epoch's ledger.
+def tally(rows: NDArray[np.float64], names: tuple[str, ...], optimisation: Optimisation, scaled: bool) -> Tally:
+    """Sum up an epoch's ledger; each mean is over the steps that have the term.
 
     Args:
         rows: `[steps, terms + 1]`, the gradients' norm last.
         names: The terms, `ce` and `total` among them.
-        optimisation: What is done about a loss that is not finite, and the norm that gradients are clipped to.
-        scaled: Whether a gradient that overflows is the business of a loss scaler.
-
-    Returns:
-        Means over the steps that count: a step that fell back to cross entropy has no other term.
+        optimisation: Decides what becomes of a loss that is not finite, and the norm that gradients are clipped to.
+        scaled: Whether a loss scaler takes care of gradients that overflow.
     """
     terms, norm = dict(zip(names, rows.T[:-1], strict=True)), rows[:, -1]
     finite = np.isfinite(terms["total"])
@@ -123,10 +115,10 @@ class Step:
     Args:
         network: The network in training, on its device.
         objective: What is minimised.
-        optimisation: How.
+        optimisation: How it is minimised.
         steps_per_epoch: Steps of an epoch.
-        precision: `fp32`, `bf16` or `fp16`: the type that the networks run in, under autocast.
-        teacher: Maps the run's images to the teacher's logits, where they are not handed in.
+        precision: The type that the networks run in under autocast: `fp32`, `bf16` or `fp16`.
+        teacher: Maps the batch's images to the teacher's logits, where these are not handed in.
         capture: Whether to make the step one CUDA graph; ignored on a CPU.
     """
 
@@ -148,7 +140,7 @@ class Step:
         self.ledger = Ledger(steps_per_epoch, self.device)
         self.capture = capture and self.device.type == "cuda"
         self.not_captured: str | None = None
-        """Why the step could not be captured, where that was tried in vain."""
+        """Why the step could not be captured, after a failed attempt."""
         self._epoch, self._taken = 1, 0
         self._captured: Captured | None = None
 
@@ -164,12 +156,7 @@ class Step:
         self._epoch, self._captured = epoch, None
 
     def __call__(self, batch: MixedBatch, teacher_logits: Tensor | None = None) -> None:
-        """Take one step.
-
-        Args:
-            batch: What the run's own network sees.
-            teacher_logits: The teacher's logits for it, `[N, C]`, where they are stored.
-        """
+        """Take one step, with the teacher's stored logits for the batch, `[N, C]`, where there are any."""
         if self.capture and self._captured is None and self._taken >= WARM_STEPS:
             self._try_to_capture(batch, teacher_logits)
         if self._captured is not None:
@@ -181,13 +168,13 @@ class Step:
         self._taken += 1
 
     def end(self) -> Tally:
-        """Wait for the epoch's steps, and add them up."""
-        return add_up(self.ledger.read(), self.ledger.names, self.optimisation, self.scaler.is_enabled())
+        """Wait for the epoch's steps, and sum them up."""
+        return tally(self.ledger.read(), self.ledger.names, self.optimisation, self.scaler.is_enabled())
 
     def _try_to_capture(self, batch: MixedBatch, teacher_logits: Tensor | None) -> None:
         try:
             self._captured = Captured(self._eager, batch, teacher_logits)
-        except RuntimeError as error:  # an operation of this network cannot be captured: nothing has been computed yet
+        except RuntimeError as error:  # an operation cannot be captured; nothing was computed
             self.capture, self.not_captured = False, str(error).splitlines()[0][:120]
             self._forget_half_a_step()
 
@@ -210,17 +197,17 @@ class Step:
         student_logits.backward(gradient)
         self.scaler.unscale_(self.optimiser)
         norm = self._clip()
-        # The fused kernel reads this, and leaves weights, moments and step count as they are where it is not 0.
+        # The fused kernel reads this, and changes no weight, moment or step count where it is not 0.
         self.optimiser.found_inf = (~(loss.isfinite() & norm.isfinite())).float()  # type: ignore[attr-defined]
         self.optimiser.step()
         self.scaler.update()
         self.ledger.add(terms, norm)
 
     def _gradient(self, terms: dict[str, Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradient at the logits, scaled, and the loss that it is of.
+        """Return the scaled gradient at the logits, and the loss that it belongs to.
 
-        Under `thesis_fallback` that is cross entropy's where the total is not finite. The choice is made at the logits,
-        since behind a `where` of the losses a NaN of the one would reach the gradient of the other.
+        Under `thesis_fallback` that loss is the cross entropy where the total is not finite. The choice is made at the
+        logits: after a `where` of the losses, a NaN of one would reach the gradient of the other.
         """
         total, falls_back = terms["total"], self.optimisation.nonfinite == "thesis_fallback"
         (gradient,) = torch.autograd.grad(self.scaler.scale(total), logits, retain_graph=falls_back)
@@ -238,13 +225,8 @@ class Step:
 class Captured:
     """A step as one CUDA graph: each batch is copied into fixed buffers, and the graph is replayed.
 
-    Args:
-        step: What to capture; it is not executed.
-        batch: A batch, for the shapes.
-        teacher_logits: Stored logits, for the shape, or None where the teacher is part of the step.
-
-    Raises:
-        RuntimeError: When an operation of the step cannot be captured.
+    A batch and stored logits are given for their shapes; nothing is executed. A RuntimeError names an operation that
+    cannot be captured.
     """
 
     def __init__(
@@ -266,7 +248,7 @@ class Captured:
 
 
 def _on_a_side_stream(step: Callable[..., None], *arguments: object) -> None:
-    """Run a step as PyTorch asks of those before a capture, so that no state is bound to the default stream."""
+    """Run a step before a capture, as PyTorch requires, so that no state is bound to the default stream."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -275,14 +257,11 @@ def _on_a_side_stream(step: Callable[..., None], *arguments: object) -> None:
 
 
 def adamw(network: nn.Module, optimisation: Optimisation) -> torch.optim.AdamW:
-    """Return the fused AdamW of a run; on CUDA its learning rate is a tensor, which a graph reads anew."""
+    """Return the fused AdamW of a run; on CUDA its learning rate is a tensor, which a graph reads at every replay."""
     parameters = list(network.parameters())
     exempt = [p for p in parameters if p.ndim < 2 and optimisation.decay_matrices_only]
     decayed = [p for p in parameters if p.ndim > 1 or not optimisation.decay_matrices_only]
-    groups = [
-        {"params": decayed, "weight_decay": optimisation.weight_decay},
-        {"params": exempt, "weight_decay": 0.0},
-    ]
+    groups = [{"params": decayed, "weight_decay": optimisation.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
     on_cuda = parameters[0].is_cuda
     rate = torch.tensor(optimisation.learning_rate, device=parameters[0].device) if on_cuda else None
     return torch.optim.AdamW(

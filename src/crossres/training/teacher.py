@@ -1,7 +1,7 @@
 """The teacher of a run: its logits computed live, or read from a stored pass.
 
 A pass is the logits of every batch of a stream, epoch by epoch. They are stored in the type in which they were
-computed, so nothing is rounded: a student cannot tell a stored logit from a live one.
+computed, so a stored logit equals the live one bit for bit.
 """
 
 from __future__ import annotations
@@ -26,15 +26,10 @@ from crossres.training.progress import ProgressBar, alone_in
 
 
 class Teacher:
-    """The network that teaches a run; loaded when it is first asked.
-
-    Args:
-        spec: The student's run.
-        path: Weights file of the teacher; None when there is none.
-        device: Where to compute.
+    """The network that teaches a run.
 
     Raises:
-        CrossresError: When the weights are missing, or are not those of the teacher that the spec names.
+        CrossresError: When its weights are missing, or are not those of the teacher that the spec names.
     """
 
     def __init__(self, spec: Spec, path: Path | None, device: torch.device) -> None:
@@ -65,9 +60,9 @@ class Teacher:
 
 
 def forward_format(network: nn.Module, device: torch.device) -> torch.memory_format:
-    """Return the memory format in which a network's forward pass is quick, if no backward pass follows.
+    """Return the fastest memory format of a forward pass without a backward pass.
 
-    On a CPU, depthwise convolutions are quicker in contiguous tensors; it is their backward pass that is not.
+    On a CPU, depthwise convolutions are faster in contiguous tensors; only their backward pass is not.
     """
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     depthwise = any(module.groups == module.in_channels > 1 for module in convolutions)
@@ -75,7 +70,7 @@ def forward_format(network: nn.Module, device: torch.device) -> torch.memory_for
 
 
 class Pass(Strict):
-    """What a stored pass says of itself: `manifest.json` beside its epochs."""
+    """What a stored pass was computed from: `manifest.json` beside its epochs."""
 
     teacher_sha256: str
     stream: str
@@ -89,18 +84,12 @@ class Pass(Strict):
     """Digest of each epoch's file, in order."""
 
     def fits(self, other: Pass) -> bool:
-        """Tell whether the two are of the same logits, whatever the number of epochs."""
+        """Return whether both are of the same logits; the number of epochs may differ."""
         return self.model_copy(update={"epoch_sha256": other.epoch_sha256}) == other
 
 
 class StoredLogits:
-    """A finished pass, read one epoch at a time by mapping its file into memory.
-
-    Args:
-        folder: The pass.
-        expected: What it has to be of; its epochs are not looked at.
-        device: Where the logits are to live.
-    """
+    """A finished pass, if there is one that fits; an epoch is read by mapping its file into memory."""
 
     def __init__(self, folder: Path, expected: Pass, device: torch.device) -> None:
         self.folder, self.device = folder, device
@@ -111,7 +100,7 @@ class StoredLogits:
         self.stale = found is not None and self.manifest is None
 
     def epoch(self, number: int) -> Tensor | None:
-        """Return an epoch's logits `[steps, N, C]`; None where the pass does not reach so far.
+        """Return an epoch's logits `[steps, N, C]`; None where the pass has no such epoch.
 
         Raises:
             CrossresError: When the file is not the one that the manifest lists.
@@ -128,7 +117,7 @@ class StoredLogits:
 
 
 def expected_pass(spec: Spec, teacher: Teacher, data_sha256: str, steps: int, precision: str) -> Pass:
-    """Return what a pass for a run is of."""
+    """Return what a pass has to be computed from to serve a run."""
     dtype = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[precision]
     return Pass(
         teacher_sha256=teacher.sha256,
@@ -143,19 +132,19 @@ def expected_pass(spec: Spec, teacher: Teacher, data_sha256: str, steps: int, pr
 def store_pass(
     spec: Spec, path: Path, data_root: Path, epochs: int, output: Path, device: torch.device, progress: ProgressBar
 ) -> None:
-    """Compute a teacher's pass over a stream and store it; an interrupted one goes on after its last whole epoch.
+    """Compute a teacher's pass over a stream and store it; an interrupted pass resumes after its last whole epoch.
 
     Args:
         spec: Any of the runs that share the pass.
         path: Weights file of the teacher.
         data_root: Folder under which each data set has its own.
         epochs: How many epochs to store.
-        output: Folder of the pass; it appears when it is whole.
+        output: Folder of the pass; it appears when the pass is complete.
         device: Where to compute.
         progress: Where to report.
 
     Raises:
-        CrossresError: When there is no room for it, or a logit is not finite.
+        CrossresError: When the disk has no room for it, or a logit is not finite.
     """
     images = load(spec.dataset, spec.view, data_root, device)
     stream = Stream.of(spec, *images.train)
@@ -178,7 +167,7 @@ def store_pass(
             digests = [*done.epoch_sha256, hashlib.sha256(content).hexdigest()]
             done = done.model_copy(update={"epoch_sha256": digests})
             write_json(part / "manifest.json", done.model_dump(mode="json"))
-            progress.advance(number, len(content) / 2**20)
+            progress.stored(number, len(content) / 2**20)
         shutil.rmtree(output, ignore_errors=True)
         os.replace(part, output)
 
