@@ -239,12 +239,8 @@ def test_agrees_with_the_reference(objective: Method, shares: str, dtype: torch.
         assert {term.dtype for term in terms.values()} == {dtype if dtype == torch.float64 else torch.float32}
         assert {term.shape for term in terms.values()} == {torch.Size()}
         assert_agreement(terms, expected, tolerance=1e-11 if dtype == torch.float64 else 1e-6)
-
-
-@pytest.mark.parametrize("objective", REFERENCED)
-def test_agrees_with_the_reference_for_many_classes(objective: Method) -> None:
-    data = batch(7, n=16, c=200, dtype=torch.float32)
-    assert_agreement(terms_of(objective, data), REFERENCES[objective.method](objective, data), tolerance=1e-6)
+    many = batch(7, shares, n=16, c=200, dtype=dtype)
+    assert_agreement(terms_of(objective, many), REFERENCES[objective.method](objective, many), tolerance=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
@@ -257,15 +253,6 @@ def test_cross_entropy_is_that_of_torch(smoothing: float) -> None:
     mixed = cross_entropy(student, Targets(a, b, lam), smoothing)
     each = [F.cross_entropy(student, label, label_smoothing=smoothing, reduction="none") for label in (a, b)]
     torch.testing.assert_close(mixed, (lam * each[0] + (1 - lam) * each[1]).mean())
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
-def test_kd_is_the_batch_mean_divergence_of_torch_times_the_temperature_squared(temperature: float) -> None:
-    data = batch(1)
-    log_student, log_teacher = (F.log_softmax(x / temperature, dim=1) for x in (data.student, data.teacher))
-    divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
-    kd = terms_of(KD(temperature=temperature), data)["kd"]
-    torch.testing.assert_close(kd, temperature**2 * divergence)
 
 
 # ---- Laws ------------------------------------------------------------------------------------------------------------

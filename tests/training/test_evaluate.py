@@ -112,13 +112,6 @@ def test_accuracy_of_each_class() -> None:
         assert per_class[label] == pytest.approx(expected, abs=5e-5)
 
 
-def test_float32_logits_lose_nothing_but_their_own_rounding() -> None:
-    logits, labels = random_logits(500, 100, 3.0, seed=1)
-    single = logits.astype(np.float32)
-    measured = figures_of(torch.from_numpy(single), torch.from_numpy(labels), 1)
-    assert measured.nll == pytest.approx(reference(single.astype(np.float64), labels)["nll"], rel=1e-12)
-
-
 def test_a_perfect_and_a_hopeless_network() -> None:
     labels = torch.arange(20).repeat(3)
     sure = nn.functional.one_hot(labels, 20) * 1e3
@@ -263,12 +256,8 @@ def test_the_record_survives_being_written_and_read(trained: Trained, tmp_path: 
     record = trained.evaluate()
     path = tmp_path / "record.json"
     write_record(path, record)
-    assert read_record(path) == record
+    assert read_record(path) == record == trained.evaluate()
     assert TrainingResult.parse(TrainingResult.model_dump(trained.training, mode="json"), "again") == trained.training
-
-
-def test_evaluating_twice_gives_the_same_record(trained: Trained) -> None:
-    assert trained.evaluate() == trained.evaluate()
 
 
 def test_weights_of_another_spec_are_refused(trained: Trained) -> None:
