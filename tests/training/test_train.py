@@ -525,67 +525,21 @@ def test_gradients_are_clipped_and_their_norm_is_recorded_before(
         assert entry.clipped_share == np.mean([norm > largest for norm in norms])
 
 
-class PowerOfTwoScaler:
-    """Scales as GradScaler does, by a power of two that changes no bit of the result, and writes down the order."""
-
-    def __init__(self, scale: float = 1024.0, overflow_at: int = 0) -> None:
-        self.factor, self.overflow_at, self.calls, self.steps = scale, overflow_at, [], 0
-
-    def scale(self, loss: Tensor) -> Tensor:
-        self.calls.append("scale")
-        return loss * self.factor
-
-    def unscale_(self, optimiser: torch.optim.Optimizer) -> None:
-        self.calls.append("unscale")
-        self.steps += 1
-        parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        for parameter in parameters:
-            parameter.grad.div_(self.factor)
-        if self.steps == self.overflow_at:
-            parameters[0].grad.fill_(math.inf)
-
-    def get_scale(self) -> float:
-        return self.factor
-
-    def is_enabled(self) -> bool:
-        return True
-
-    def update(self) -> None:
-        self.calls.append("update")
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-
-def scaled_fit(bench: Bench, spec: Spec, scaler: PowerOfTwoScaler, monkeypatch: pytest.MonkeyPatch) -> TrainingResult:
-    trainer = bench.trainer(spec, "scaled")
-    trainer.step.scaler = scaler  # type: ignore[assignment]
-    clip, step = trainer.step._clip, trainer.step.optimiser.step
-    monkeypatch.setattr(trainer.step, "_clip", lambda: (scaler.calls.append("clip"), clip())[1])
-    monkeypatch.setattr(trainer.step.optimiser, "step", lambda: (scaler.calls.append("step"), step()))
-    return trainer.fit(quiet(spec))
-
-
-def test_gradients_are_unscaled_clipped_and_only_then_stepped(
-    bench: Bench, uninterrupted: Callable[[Spec], Results], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("limit", [1e3, 0.05])
+def test_a_loss_scaler_changes_nothing_and_is_resumed(
+    limit: float, bench: Bench, uninterrupted: Callable[[Spec], Results]
 ) -> None:
-    spec, scaler = spec_of(optimisation={"grad_clip_norm": 0.05}), PowerOfTwoScaler()
-    scaled_fit(bench, spec, scaler, monkeypatch)
-    assert scaler.calls == ["scale", "unscale", "clip", "step", "update"] * (EPOCHS * STEPS)
-    assert bench.results("scaled") == uninterrupted(spec)
-    assert all(entry["clipped_share"] > 0 for entry in uninterrupted(spec)[2])
-
-
-def test_pytorchs_scaler_changes_nothing_and_is_resumed(bench: Bench, whole: Results) -> None:
-    """The real GradScaler, on the CPU: its steps, the overflow that it skips, and its scale in the state."""
+    """A scale of 2¹² changes no bit, if gradients are unscaled before they are clipped; an overflow is skipped."""
+    spec = spec_of(optimisation={"grad_clip_norm": limit})
 
     def scaled(name: str) -> Trainer:
-        trainer = bench.trainer(spec_of(), name)
+        trainer = bench.trainer(spec, name)
         trainer.step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=4)
         return trainer
 
-    scaled("plain").fit(quiet(spec_of()))
-    assert bench.results("plain") == whole
+    scaled("plain").fit(quiet(spec))
+    assert bench.results("plain") == uninterrupted(spec)
+    assert all((entry["clipped_share"] > 0) == (limit < 1) for entry in uninterrupted(spec)[2])
     for name in ("once", "killed"):
         trainer = scaled(name)
         break_gradient(trainer, at=2)
@@ -594,7 +548,7 @@ def test_pytorchs_scaler_changes_nothing_and_is_resumed(bench: Bench, whole: Res
                 trainer.fit(Killing(1))
             assert torch.load(bench.state_dir(name) / "state-0001.pt", weights_only=True)["scaler"]["scale"] == 2.0**11
             trainer = scaled(name)
-        history = trainer.fit(quiet(spec_of())).history
+        history = trainer.fit(quiet(spec)).history
         assert [(entry.overflow_steps, entry.nonfinite_steps) for entry in history] == [(1, 0), (0, 0), (0, 0)]
         assert all(entry.grad_norm is not None and math.isfinite(entry.grad_norm) for entry in history)
         assert trainer.step.scaler.get_scale() == 2.0**12
@@ -609,9 +563,11 @@ def test_an_overflow_without_a_scale_left_stops(bench: Bench) -> None:
         trainer.fit(quiet(spec_of()))
 
 
-def test_an_epoch_of_overflows_is_no_failure(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = spec_of(dataset={"train_images": BATCH})
-    first = scaled_fit(bench, spec, PowerOfTwoScaler(overflow_at=1), monkeypatch).history[0]
+def test_an_epoch_of_overflows_is_no_failure(bench: Bench) -> None:
+    trainer = bench.trainer(spec_of(dataset={"train_images": BATCH}))
+    trainer.step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+    break_gradient(trainer, at=1)
+    first = trainer.fit(quiet(trainer.spec)).history[0]
     assert (first.overflow_steps, first.grad_norm, first.clipped_share) == (1, None, None)
 
 
@@ -1004,13 +960,9 @@ def test_a_captured_step_is_the_eager_one(bench: Bench, run: str, precision: str
         assert captured.grad_norm == pytest.approx(eager.grad_norm, rel=1e-2)
 
 
-def test_capturing_is_for_cuda_alone(bench: Bench, whole: Results) -> None:
-    trainer = Trainer(
-        spec_of(), bench.root, bench.folder / "run", CPU, bench.teachers / "teacher_32.safetensors", capture=True
-    )
-    assert not trainer.step.capture
-    trainer.fit(quiet(spec_of()))
-    assert bench.results() == whole
+def test_capturing_is_for_cuda_alone(bench: Bench) -> None:
+    weights = bench.teachers / "teacher_32.safetensors"
+    assert not Trainer(spec_of(), bench.root, bench.folder / "run", CPU, weights, capture=True).step.capture
 
 
 def test_a_step_that_cannot_be_captured_goes_on_eagerly(
