@@ -261,13 +261,13 @@ def test_the_record_survives_being_written_and_read(trained: Trained, tmp_path: 
 
 
 def test_weights_of_another_spec_are_refused(trained: Trained) -> None:
-    with pytest.raises(CrossresError, match=r"weights\.safetensors: of another spec than .*spec\.json"):
+    with pytest.raises(CrossresError, match=r"weights\.safetensors: weights of a spec other than .*spec\.json"):
         trained.evaluate(spec=trained.spec.model_copy(update={"seed": 2}))
 
 
 def test_other_weights_of_the_same_spec_are_refused(trained: Trained, copied: Path) -> None:
     (copied / "weights.safetensors").write_bytes((copied / "last.safetensors").read_bytes())
-    with pytest.raises(CrossresError, match=r"not the weights that .*training\.json is about"):
+    with pytest.raises(CrossresError, match=r"not the weights that .*training\.json describes"):
         trained.evaluate(run_dir=copied)
 
 
@@ -295,7 +295,7 @@ def test_a_weights_file_cut_short_or_missing_is_refused(name: str, trained: Trai
 def test_weights_that_do_not_say_whose_they_are_are_refused(trained: Trained, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(load_file(trained.run_dir / "weights.safetensors"), path)
-    with pytest.raises(CrossresError, match="do not say which run they are of"):
+    with pytest.raises(CrossresError, match="do not name their run"):
         load_network(path, CPU)
 
 

@@ -747,7 +747,7 @@ def test_a_second_process_waits_for_the_first(bench: Bench) -> None:
         second.start()
         second.join(1)
         assert second.is_alive()
-        assert "another process is at work here" in heard.getvalue()
+        assert "another process is working here" in heard.getvalue()
     second.join(60)
     assert (bench.folder / "run/training.json").is_file()
 

@@ -105,7 +105,7 @@ def read_weights(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
     except Exception as error:  # safetensors raises its own class, which is not public
         raise CrossresError(f"{path}: not a whole weights file ({error}); delete it and run its rule again") from None
     if "crossres" not in metadata:
-        raise CrossresError(f"{path}: weights that do not say which run they are of; train the run again")
+        raise CrossresError(f"{path}: weights that do not name their run; train the run again")
     return weights, json.loads(metadata["crossres"])
 
 
@@ -140,7 +140,7 @@ def evaluate(spec: Spec, run_dir: Path, training: TrainingResult, data_root: Pat
     path = run_dir / "weights.safetensors"
     network, logits, best = _evaluate_file(path, spec, images.test, device)
     if hashlib.sha256(path.read_bytes()).hexdigest() != training.provenance.weights_sha256:
-        raise CrossresError(f"{path}: not the weights that {run_dir}/training.json is about; train the run again")
+        raise CrossresError(f"{path}: not the weights that {run_dir}/training.json describes; train the run again")
     _, _, last = _evaluate_file(run_dir / "last.safetensors", spec, images.test, device)
     predictions = logits.argmax(1)
     return Record(
@@ -186,6 +186,6 @@ def _evaluate_file(path: Path, spec: Spec, test: Split, device: torch.device) ->
     """Return the network of a weights file, its test logits and its test figures."""
     network, own_spec, epoch = load_network(path, device)
     if own_spec != spec:
-        raise CrossresError(f"{path}: of another spec than {path.parent}/spec.json; train the run again")
+        raise CrossresError(f"{path}: weights of a spec other than {path.parent}/spec.json; train the run again")
     logits = predict(network, test.images, spec.dataset.info.normalisation)
     return network, logits, figures_of(logits, test.labels, epoch)

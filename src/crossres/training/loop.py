@@ -137,7 +137,7 @@ class Trainer:
         stored = self.stored.epoch(epoch) if self.stored is not None else None
         tally = self._take_steps(epoch, rate, stored, progress)
         step_s = time.perf_counter() - started
-        self._stop_if_told(tally, epoch)
+        self._stop_if_nonfinite(tally, epoch)
         entry = self._entry(epoch, rate, tally)
         self._advance(entry, step_s, time.perf_counter() - started, energy, stored is not None)
         save_state(self.state_dir, self.checkpoint, self._parts())
@@ -156,8 +156,8 @@ class Trainer:
                 progress.step(epoch, step + 1, self.stream.steps_per_epoch)
         return self.step.end()
 
-    def _stop_if_told(self, tally: Tally, epoch: int) -> None:
-        # A scale below 1 means that gradients overflow without any help of the loss scaler.
+    def _stop_if_nonfinite(self, tally: Tally, epoch: int) -> None:
+        # At a scale below 1, gradients overflow by themselves and not because of the loss scaler.
         bad = tally.first_bad
         if bad is None and tally.last_overflow is not None and self.step.scaler.get_scale() < 1:
             bad = tally.last_overflow, "gradient"

@@ -131,8 +131,8 @@ def _download(url: str, path: Path, sha256_prefix: str) -> None:
     try:
         torch.hub.download_url_to_file(url, str(path), sha256_prefix, progress=sys.stderr.isatty())
     except (OSError, RuntimeError, http.client.HTTPException) as error:
-        mend = "set `weights_dir` in the config to a folder that holds it, or `budget: {pretrained: false}`"
-        raise CrossresError(f"{url}: could not be downloaded ({error}); {mend}") from None
+        fix = "set `weights_dir` in the config to a folder that holds it, or `budget: {pretrained: false}`"
+        raise CrossresError(f"{url}: could not be downloaded ({error}); {fix}") from None
 
 
 def _timm_state(name: str, source: Path | None, cache: Path) -> dict[str, Tensor]:

@@ -91,6 +91,6 @@ def alone_in(folder: Path, progress: ProgressBar, lock_name: str = LOCK) -> Iter
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.note("another process is at work here; waiting for it")
+            progress.note("another process is working here; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -157,11 +157,7 @@ def store_pass(
         _check_room(part, done, epochs)
         for number in range(len(done.epoch_sha256) + 1, epochs + 1):
             logits = _epoch_logits(stream, teacher, number, precision, progress)
-            if not bool(logits.isfinite().all()):
-                raise CrossresError(
-                    f"{path}: a logit of the teacher is not finite at epoch {number} of the stream of {spec.run}; "
-                    f"train {spec.teacher} with a lower learning rate, or set teacher_logits to live to go on with it"
-                )
+            _check_finite(logits, spec, path, number)
             content = logits.cpu().contiguous().view(torch.uint8).numpy().tobytes()
             write_atomic(epoch_logits(part, number), content)
             digests = [*done.epoch_sha256, hashlib.sha256(content).hexdigest()]
@@ -192,6 +188,14 @@ def _resumed(part: Path, expected: Pass, progress: ProgressBar) -> Pass:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     return expected
+
+
+def _check_finite(logits: Tensor, spec: Spec, path: Path, epoch: int) -> None:
+    if not bool(logits.isfinite().all()):
+        raise CrossresError(
+            f"{path}: a logit of the teacher is not finite at epoch {epoch} of the stream of {spec.run}; "
+            f"train {spec.teacher} with a lower learning rate, or set teacher_logits to live to use it as it is"
+        )
 
 
 def _check_room(part: Path, done: Pass, epochs: int) -> None:
