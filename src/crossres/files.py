@@ -7,6 +7,7 @@ names (`"{run}"`) it returns the pattern of a rule.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -90,6 +91,14 @@ def check_root() -> None:
     """
     if not SUITES.is_dir():
         raise CrossresError(f"run this from the repository's root; {Path.cwd()} has no {SUITES}")
+
+
+def sha256(content: bytes | Path) -> str:
+    """Return the SHA-256 of bytes or of a file, in hexadecimal."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with open(content, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 RESTORE = "delete it and run its rule again"

@@ -26,7 +26,7 @@ needs_logs = pytest.mark.skipif(not LOGS.is_dir(), reason=f"the thesis's logs ar
 def test_the_published_records_are_all_there() -> None:
     assert len(PUBLISHED) == 7
     files = [file for path in PUBLISHED for file in read_record(path).provenance.source.files]
-    assert {file.sha256 for file in files} == set(thesis.known_digests())
+    assert {file.sha256 for file in files} == set(thesis.known_paths())
     assert len(files) == 19
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import sys
 from pathlib import Path
 
 from crossres.base import CrossresError
-from crossres.files import write_atomic
+from crossres.files import sha256, write_atomic
 
 INSIDE = ("CROSSRES_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 """Variables that the project's image and Apptainer set in a container."""
@@ -40,8 +39,7 @@ def digest(image: str | None) -> str | None:
     if kept.is_file() and kept.stat().st_mtime >= file.stat().st_mtime and DIGEST.match(kept.read_text()):
         return f"sha256:{kept.read_text()[:64]}"
     print(f"crossres: {image}: computing its digest, once", file=sys.stderr)
-    with open(file, "rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
+    found = sha256(file)
     with contextlib.suppress(CrossresError):  # a folder that only others may write
         write_atomic(kept, f"{found}  {file.name}\n")
     return f"sha256:{found}"

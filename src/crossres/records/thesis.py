@@ -1,13 +1,11 @@
 """The thesis's own logs, turned into records.
 
-The 19 log files are known by their SHA-256, listed in `thesis.sha256` beside this module, wherever they lie: a folder
-of them, or the archive of the thesis's repository, is searched by content and never trusted by name.
+A log is identified by its SHA-256, listed in `thesis.sha256` beside this module, and never by its name.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import tarfile
@@ -18,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from crossres.base import CrossresError
+from crossres.base import CrossresError, at_path
+from crossres.files import sha256
 from crossres.records.record import Cost, Epoch, Evaluation, Provenance, Record, Source, SourceFile
 from crossres.suites.spec import Spec
 from crossres.suites.suite import Suite
@@ -28,46 +27,39 @@ COMMIT = "68fc1581138e5d8001efbf410bd0e3663961f111"
 SEED = 42
 DEVICE = "NVIDIA GeForce RTX 5070 Laptop GPU"
 DIGESTS = Path(__file__).with_name("thesis.sha256")
-# The logs do not give parameter counts: these follow from the architectures with 100 classes.
+# The logs hold no parameter counts; these are of the architectures with 100 classes.
 PARAMETERS = {"torchvision/efficientnet_v2_l": 117_362_372, "torchvision/efficientnet_v2_s": 20_305_588}
 
 
 class Log(NamedTuple):
-    """One verified log file."""
+    """One verified log file; `path` is its place in the log folder."""
 
     path: str
-    """Path in the log folder."""
     sha256: str
     content: bytes
 
 
-def known_digests() -> dict[str, str]:
-    """Return the path in the log folder of each file's SHA-256."""
+def known_paths() -> dict[str, str]:
+    """Return the place of each log in the log folder, by its SHA-256."""
     rows = (line.split(maxsplit=1) for line in DIGESTS.read_text(encoding="utf-8").splitlines())
     return {row[0]: row[1] for row in rows}
 
 
 def read_logs(source: str | None) -> dict[str, Log]:
-    """Find and verify the 19 log files.
+    """Find and verify the logs, and return them by their path in the log folder.
 
     Args:
-        source: A folder that holds them, at any depth, or an archive of the repository; None downloads the archive of
-            the repository at `COMMIT`.
-
-    Returns:
-        The files by their path in the log folder.
+        source: A folder that holds them, at any depth, or an archive of the repository; None downloads the archive.
 
     Raises:
-        CrossresError: When a file is missing or its content differs.
+        CrossresError: When a log is missing or differs.
     """
-    known = known_digests()
-    logs = {}
+    known, logs = known_paths(), {}
     for content in _files(source):
-        digest = hashlib.sha256(content).hexdigest()
+        digest = sha256(content)
         if digest in known:
             logs[known[digest]] = Log(known[digest], digest, content)
-    missing = sorted(set(known.values()) - set(logs))
-    if missing:
+    if missing := sorted(set(known.values()) - set(logs)):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         where = source or f"{REPOSITORY} at {COMMIT[:7]}"
         raise CrossresError(f"{where}: no file with the SHA-256 of {missing[0]}{more}; these logs are not the thesis's")
@@ -110,17 +102,13 @@ def _download(address: str) -> bytes:
 
 
 def import_records(suite: Suite, source: str | None) -> list[Record]:
-    """Turn the verified logs into one record a run.
+    """Turn the verified logs into one record per run of a suite.
 
     Args:
-        suite: The suite whose specs the runs have; each is compared with the configuration that was logged.
         source: Where the logs are, as for `read_logs`.
 
-    Returns:
-        The records, in the suite's order.
-
     Raises:
-        CrossresError: When a log is missing or changed, or a spec disagrees with the logged configuration.
+        CrossresError: When a log is missing or differs, or a spec disagrees with the logged configuration.
     """
     logs = read_logs(source)
     return [_record(suite.resolve(name, SEED), logs) for name in suite.runs]
@@ -158,7 +146,7 @@ def _thesis_id(path: str) -> str:
 
 
 def _epoch(row: dict[str, str]) -> Epoch:
-    # From epoch 6 on the thesis logged the rate after its scheduler's step, the next epoch's. It is kept as logged.
+    # From epoch 6 on, the thesis logged the next epoch's rate. It is kept as logged.
     return Epoch(
         epoch=int(row["epoch"]),
         learning_rate=float(row["learning_rate"]),
@@ -174,13 +162,17 @@ def _evaluation(epoch: Epoch) -> Evaluation:
 
 def _check_config(spec: Spec, config: dict[str, Any]) -> None:
     """Compare a spec with the configuration that the thesis logged for the run."""
+    for path, logged in _logged_settings(config).items():
+        ours = at_path(spec, path)
+        agrees = abs(ours - logged) < 1e-9 if isinstance(logged, float) else ours == logged
+        if not agrees:
+            raise CrossresError(f"run {spec.run}: {path} is {ours}, but the thesis logged {logged}")
+
+
+def _logged_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a logged configuration by their paths in a spec."""
     base, augmentation, distillation = config["base"], config["augmentation"], config["distillation"]
-    weights = (
-        {"kd_weight": distillation["alpha"], "ce_weight": 1 - distillation["alpha"]}
-        if distillation["method"] == "standard_kd"
-        else {"tckd_weight": distillation["dkd_alpha"], "nckd_weight": distillation["dkd_beta"]}
-    )
-    logged = {
+    settings = {
         "seed": base["seed"],
         "optimisation.epochs": base["num_epochs"],
         "optimisation.batch_size": base["batch_size"],
@@ -194,15 +186,11 @@ def _check_config(spec: Spec, config: dict[str, Any]) -> None:
         "augmentation.erase_prob": augmentation["random_erasing_prob"] if augmentation["random_erasing"] else 0.0,
         "augmentation.mixup_alpha": augmentation["mixup_alpha"],
         "augmentation.cutmix_alpha": augmentation["cutmix_alpha"],
-        "objective.method": {"standard_kd": "kd", "dkd": "dkd"}[distillation["method"]],
         "objective.temperature": distillation["temperature"],
         "objective.label_smoothing": distillation["label_smoothing"],
-        **{f"objective.{name}": weight for name, weight in weights.items()},
     }
-    for key, value in logged.items():
-        ours: Any = spec
-        for part in key.split("."):
-            ours = getattr(ours, part)
-        agrees = abs(ours - value) < 1e-9 if isinstance(value, float) else ours == value
-        if not agrees:
-            raise CrossresError(f"run {spec.run}: {key} is {ours}, but the thesis logged {value}")
+    if distillation["method"] == "standard_kd":
+        weight = distillation["alpha"]
+        return settings | {"objective.method": "kd", "objective.kd_weight": weight, "objective.ce_weight": 1 - weight}
+    weights = {"objective.tckd_weight": distillation["dkd_alpha"], "objective.nckd_weight": distillation["dkd_beta"]}
+    return settings | {"objective.method": distillation["method"]} | weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from crossres.base import CrossresError, canonical_json
+from crossres.files import sha256
 from crossres.records.record import Calibrated, Evaluation, Record, TrainingResult, pack_bits
 from crossres.suites.datasets import Normalisation
 from crossres.suites.spec import Spec
@@ -139,7 +139,7 @@ def evaluate(spec: Spec, run_dir: Path, training: TrainingResult, data_root: Pat
         )
     path = run_dir / "weights.safetensors"
     network, logits, best = _evaluate_file(path, spec, images.test, device)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != training.provenance.weights_sha256:
+    if sha256(path) != training.provenance.weights_sha256:
         raise CrossresError(f"{path}: not the weights that {run_dir}/training.json describes; train the run again")
     _, _, last = _evaluate_file(run_dir / "last.safetensors", spec, images.test, device)
     predictions = logits.argmax(1)

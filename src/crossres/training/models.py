@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import pickle
 import sys
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from crossres.base import CrossresError, nearest
-from crossres.files import write_atomic
+from crossres.files import sha256, write_atomic
 from crossres.suites.spec import Model
 from crossres.training import smallnet
 
@@ -109,8 +108,7 @@ def _torchvision_state(name: str, source: Path | None, cache: Path) -> dict[str,
         _download(url, path, expected)
     if not path.is_file():
         raise CrossresError(f"{path}: no such file; it is served at {url}")
-    with open(path, "rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = sha256(path)
     if not digest.startswith(expected):
         wrong = f"SHA-256 {digest[:8]}… should begin with {expected}"
         raise CrossresError(f"{path}: {wrong}; the file is wrong or cut short; move it away")

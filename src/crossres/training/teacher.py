@@ -6,7 +6,6 @@ computed, so a stored logit equals the live one bit for bit.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from crossres.base import Count, CrossresError, Strict
-from crossres.files import epoch_logits, read_json, write_atomic, write_json
+from crossres.files import epoch_logits, read_json, sha256, write_atomic, write_json
 from crossres.suites.passes import pass_key
 from crossres.suites.spec import Spec
 from crossres.training.augment import Stream, upsample
@@ -45,7 +44,7 @@ class Teacher:
             own_px, seen_px = spec.view.resolution_px, self.view.resolution_px
             where = f"run {spec.run}, teacher_view"
             raise CrossresError(f"{where}: the batch is {own_px} px, not {seen_px}; use kind: upsampled")
-        self.sha256, described = hashlib.sha256(path.read_bytes()).hexdigest(), path.with_name("training.json")
+        self.sha256, described = sha256(path), path.with_name("training.json")
         if described.is_file() and read_json(described)["provenance"]["weights_sha256"] != self.sha256:
             raise CrossresError(f"{path}: not the weights that {described} describes; train {own.run} again")
         self.format = forward_format(network, device)
@@ -108,7 +107,7 @@ class StoredLogits:
         if self.manifest is None or number > len(self.manifest.epoch_sha256):
             return None
         path = epoch_logits(self.folder, number)
-        if not path.is_file() or _sha256(path) != self.manifest.epoch_sha256[number - 1]:
+        if not path.is_file() or sha256(path) != self.manifest.epoch_sha256[number - 1]:
             raise CrossresError(f"{path}: not the file that its manifest lists; delete {self.folder}")
         steps, images, classes = self.manifest.shape
         dtype = getattr(torch, self.manifest.dtype)
@@ -160,7 +159,7 @@ def store_pass(
             _check_finite(logits, spec, path, number)
             content = logits.cpu().contiguous().view(torch.uint8).numpy().tobytes()
             write_atomic(epoch_logits(part, number), content)
-            digests = [*done.epoch_sha256, hashlib.sha256(content).hexdigest()]
+            digests = [*done.epoch_sha256, sha256(content)]
             done = done.model_copy(update={"epoch_sha256": digests})
             write_json(part / "manifest.json", done.model_dump(mode="json"))
             progress.stored(number, len(content) / 2**20)
@@ -208,8 +207,3 @@ def _check_room(part: Path, done: Pass, epochs: int) -> None:
             f"{part}: the teacher's logits need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
             "make room, or set teacher_logits to live"
         )
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
