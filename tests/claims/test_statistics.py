@@ -80,18 +80,6 @@ def test_a_difference_of_proportions_equals_statsmodels_and_the_textbook_z() -> 
     assert found.p == pytest.approx(test_proportions_2indep(*counts, method="wald").pvalue, abs=1e-9)
 
 
-def test_newcombes_method_10_equals_its_first_example() -> None:
-    """Newcombe, *Interval estimation for the difference between independent proportions* (1998), table II, 56/70 and
-    48/80.
-
-    Its sample sizes differ, so that the limits of the two proportions are combined here as the function does it.
-    """
-    first, second = statistics.wilson(56 / 70, 70), statistics.wilson(48 / 80, 80)
-    low = 0.2 - math.hypot(0.8 - first.low, second.high - 0.6)
-    high = 0.2 + math.hypot(first.high - 0.8, 0.6 - second.low)
-    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
-
-
 def test_exact_mcnemar_equals_the_vignette_of_exact2x2() -> None:
     """Fay, vignette *Exact McNemar's test and matching confidence intervals* of R's exact2x2: 21, 2, 9, 12."""
     first = np.repeat([True, True, False, False], [21, 9, 2, 12])
