@@ -162,7 +162,9 @@ def test_only_what_stands_outside_is_bound(tmp_path: Path, monkeypatch: pytest.M
     assert binds([]) == ["--bind", str(tmp_path), "--bind", str(source)]
 
 
-def test_the_digest_is_kept_until_the_image_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_digest_is_kept_until_the_image_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     image, kept = tmp_path / "a.sif", tmp_path / "a.sif.sha256"
     image.write_bytes(b"one")
     one = f"sha256:{hashlib.sha256(b'one').hexdigest()}"
@@ -176,12 +178,8 @@ def test_the_digest_is_kept_until_the_image_changes(tmp_path: Path, capsys: pyte
     assert deployment.digest(str(image)) == f"sha256:{hashlib.sha256(b'two').hexdigest()}"
     assert deployment.digest("docker://somewhere/crossres") is None
     assert deployment.digest(None) is None
-
-
-def test_inside_the_digest_is_that_of_the_running_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.sif").write_bytes(b"one")
-    monkeypatch.setenv("APPTAINER_CONTAINER", str(tmp_path / "a.sif"))
-    assert deployment.digest("another.sif") == f"sha256:{hashlib.sha256(b'one').hexdigest()}"
+    monkeypatch.setenv("APPTAINER_CONTAINER", str(image))  # inside, it is that of the running image
+    assert deployment.digest("another.sif") == f"sha256:{hashlib.sha256(b'two').hexdigest()}"
 
 
 def test_the_record_and_the_report_name_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
