@@ -55,8 +55,6 @@ class Workflow:
             check_image(config.container)
         return found
 
-    # Places
-
     @cached_property
     def results(self) -> str:
         return results_dir(self.config, self.suite).as_posix()
@@ -97,16 +95,12 @@ class Workflow:
         return exhibits.names(kind, self.suite)
 
     def products(self, kind: str, *suffixes: str) -> list[str]:
-        """Return every file of these figures or tables."""
         return [f"{self.results}/{kind}/{name}{suffix}" for name in self.names(kind) for suffix in suffixes]
-
-    # Runs
 
     def is_computed(self, run: str) -> bool:
         return is_computed(self.config, self.suite, run)
 
     def is_pending(self, run: str, seed: int) -> bool:
-        """Return whether a run is still to be trained."""
         return not Path(f"{self.run_dir(run, seed)}/training.json").exists()
 
     @cached_property
@@ -154,8 +148,6 @@ class Workflow:
             inputs["weights"] = f"{self.data}/weights/{spec.model.name}.pth"
         return inputs
 
-    # Where jobs run
-
     @cached_property
     def in_image(self) -> bool:
         return self.uses_apptainer and not container.is_inside()
@@ -202,8 +194,6 @@ class Workflow:
     def gpu_share_pct(self, on_cluster: bool) -> int:
         """Return the share of this machine's GPU that one job takes; a cluster allots its GPUs itself."""
         return 100 // self.config.runs_per_gpu if self.uses_gpu(on_cluster) and not on_cluster else 0
-
-    # What is said before the first job
 
     def check_gpu(self, to_train: int, on_cluster: bool) -> None:
         """Check that a suite for a GPU has one to train on.
