@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from crossres.base import CrossresError
 from crossres.claims.audit import audit
@@ -413,7 +413,7 @@ def test_the_report_says_where_its_suite_and_records_are_from(demo: Suite, tmp_p
     assert r"\textquotesingle{}records=[kd\_32]\textquotesingle{}" in text
     shipped = BuildInfo(given=list(demo.runs))
     text = prose(source_of(demo, records_of(demo), tmp_path, shipped)).replace(r"\allowbreak{}", "")
-    assert "They were computed beforehand, and are read from" in text and "suite=demo records=shipped}" in text
+    assert "They were computed beforehand, and are read from" in text and r"\texttt{records=shipped}" in text
 
 
 def test_a_suite_of_ones_own_is_not_passed_off_as_the_projects(tmp_path: Path) -> None:
@@ -441,40 +441,35 @@ def test_where_no_claim_is_tested_the_audit_is_a_sentence(demo: Suite, tmp_path:
         assert left_out in source_of(demo, records_of(demo), tmp_path) and left_out not in tex
 
 
-@pytest.mark.parametrize(
-    ("words", "lines"),
-    [
-        ({}, ["snakemake --cores all --config suite=demo"]),
-        ({"given": ["kd_32"]}, 4),
-        ({"budget": Budget(epochs=2, train_images=100, test_images=50, pretrained=False)}, 3),
-        ({"chosen_by": "/path/to/" + "x" * 80 + ".yaml", "budget": Budget(epochs=1)}, 3),
-    ],
-)
-def test_the_command_to_rebuild_can_be_pasted(words: dict[str, object], lines: list[str] | int, demo: Suite) -> None:
-    many = changed(demo, runs={**demo.runs, **{f"run_{index}": demo.runs["kd_32"] for index in range(9)}})
-    options: dict[str, object] = {"chosen_by": "demo", "given": (), "budget": None, **words}
-    found = rebuild.command(many, **options)  # type: ignore[arg-type]
-    assert found == lines or len(found) == lines
-    assert len(found) == 1 or all(len(line) <= rebuild.WIDTH for line in found if "xxx" not in line)
-    (joined,) = rebuild.command(many, **options, width=10_000)  # type: ignore[arg-type]
-    told = ["bash", "-c", "\n".join(found).replace("snakemake", "printf '%s\\n'")]
-    assert subprocess.run(told, capture_output=True, text=True, check=True).stdout.split("\n") == [
-        *shlex.split(joined)[1:],
-        "",
-    ]
+def facts_of(suite: Suite, budget: Budget | None = None) -> Facts:
+    records = records_of(suite, budget)
+    return Facts(suite, records, summarise(records))
 
 
-def test_the_file_of_a_suite_is_named_by_its_place(tmp_path: Path) -> None:
-    root = tmp_path / "project"
+def test_the_command_to_rebuild_can_be_pasted(demo: Suite) -> None:
+    file = suite_file("demo")
+    assert rebuild.how_to_rebuild(facts_of(demo), file, ()).command == ["snakemake --cores all --config suite=demo"]
+    facts = facts_of(demo, Budget(epochs=2, train_images=100, pretrained=False))
+    command = rebuild.how_to_rebuild(facts, Path("/mine/a b.yaml"), ["kd_32", "dkd_beta8"]).command
+    told = ["bash", "-c", "\n".join(command).replace("snakemake", "printf '%s\\n'")]
+    words = subprocess.run(told, capture_output=True, text=True, check=True).stdout.splitlines()
+    computed = ", ".join(run for run in demo.runs if run not in ("kd_32", "dkd_beta8"))
+    assert words[:-1] == ["--cores", "all", "--config", "suite=/path/to/a b.yaml", f"records=[{computed}]"]
+    assert yaml.safe_load(words[-1].removeprefix("budget=")) == {"epochs": 2, "train_images": 100, "pretrained": False}
+
+
+def test_the_file_of_a_suite_is_named_by_its_place(demo: Suite, tmp_path: Path) -> None:
+    root, facts = tmp_path / "project", facts_of(demo)
     (root / "workflow/suites").mkdir(parents=True)
-    for file, expected in (
-        (Path("workflow/suites/mini.yaml"), ("workflow/suites/mini.yaml", False, "mini")),
-        (root / "workflow/suites/mini.yaml", ("workflow/suites/mini.yaml", False, "mini")),
-        (Path("mine/x.yml"), ("mine/x.yml", False, "mine/x.yml")),
-        (tmp_path / "x.yaml", ("x.yaml", True, "/path/to/x.yaml")),
-        (Path("../x.yaml"), ("x.yaml", True, "/path/to/x.yaml")),
+    for file, place, outside, chosen_by in (
+        (Path("workflow/suites/mini.yaml"), "workflow/suites/mini.yaml", False, "mini"),
+        (root / "workflow/suites/mini.yaml", "workflow/suites/mini.yaml", False, "mini"),
+        (Path("mine/x.yml"), "mine/x.yml", False, "mine/x.yml"),
+        (tmp_path / "x.yaml", "x.yaml", True, "/path/to/x.yaml"),
+        (Path("../x.yaml"), "x.yaml", True, "/path/to/x.yaml"),
     ):
-        assert rebuild.definition(file, root) == expected
+        command = [f"snakemake --cores all --config suite={chosen_by}"]
+        assert rebuild.how_to_rebuild(facts, file, (), root) == (place, outside, command)
 
 
 def test_given_runs_are_told_by_their_files(demo: Suite) -> None:
