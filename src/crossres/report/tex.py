@@ -7,7 +7,7 @@ unless it is `Latex` already, and an unknown name is an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -147,7 +147,9 @@ class SetExhibits:
 
     def see(self, figure: str) -> Latex:
         """Refer to a figure in brackets, where the suite has it."""
-        return Latex(rf" (Figure~\ref{{fig:{figure}}})" if figure in self._names("figures") else "")
+        return Latex(
+            rf" (Figure~\ref{{fig:{figure}}})" if figure in exhibits.names("figures", self.facts.suite) else ""
+        )
 
     def references(self, kind: str, section: str) -> Latex:
         """Return the sentences of a section that refer to its figures or tables."""
@@ -157,7 +159,7 @@ class SetExhibits:
     def figure_rows(self, section: str) -> list[list[SetFigure]]:
         """Return the figures of a section in rows: neighbours that are one column wide stand side by side."""
         rows: list[list[SetFigure]] = []
-        for name in self._of_section("figures", section):
+        for name in self._ordered("figures", section):
             width = pdf_width_in(self.figures_dir / f"{name}.pdf")
             shown = Latex(r"\linewidth" if width > TEXT_WIDTH_IN else f"{width:.2f}in")
             figure = SetFigure(name, *self._caption("figures", name), shown, narrow=width <= NARROW_IN)
@@ -181,14 +183,11 @@ class SetExhibits:
     def _caption(self, kind: str, name: str) -> tuple[Latex, str]:
         return to_latex(exhibits.load(kind, name).caption(self.facts)), f"src/crossres/report/{kind}/{name}.py"
 
-    def _names(self, kind: str) -> Sequence[str]:
-        return exhibits.names(kind, self.facts.suite)
-
-    def _of_section(self, kind: str, section: str) -> list[str]:
-        return [name for name in self._names(kind) if section == exhibits.load(kind, name).SECTION]
-
     def _ordered(self, kind: str, section: str) -> list[str]:
-        return sorted(self._of_section(kind, section), key=lambda name: exhibits.load(kind, name).ORDER)
+        """Return the figures or tables of a section in their order."""
+        modules = {name: exhibits.load(kind, name) for name in exhibits.names(kind, self.facts.suite)}
+        found = [name for name, module in modules.items() if section == module.SECTION]
+        return sorted(found, key=lambda name: modules[name].ORDER)
 
 
 def pdf_width_in(path: Path) -> float:
