@@ -71,7 +71,7 @@ class Execution:
         sentences = ["; ".join(f"{name}: {text}" for name, text in shared) + "."] if shared else []
         for name, texts in varying:
             known = dict.fromkeys(text or "not recorded" for text in texts)
-            sentences.append(f"{name}, different between records: {listing(known)}.")
+            sentences.append(f"{name}, differing between records: {listing(known)}.")
         return " ".join(sentences)
 
     @property
@@ -79,7 +79,7 @@ class Execution:
         """Which records were computed for this report, where some were given."""
         here = [self.facts.label(run) for run in self.facts.runs() if run not in self.given]
         if not here:
-            return "They were computed beforehand, and are"
+            return "They were computed earlier and are"
         return f"Those of {listing(here)} were computed for this report; the others are"
 
 

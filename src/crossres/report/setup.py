@@ -115,7 +115,7 @@ class Setup:
     @property
     def policy_note(self) -> str:
         """What has to be said of the AutoAugment policy, which was found for CIFAR-10."""
-        return "" if self.data.key == "cifar10" else " (torchvision, whose policies are used, has none for CIFAR-100)"
+        return "" if self.data.key == "cifar10" else " (torchvision has none for CIFAR-100)"
 
     @property
     def cross_resolution_views(self) -> list[CrossResolutionView]:
