@@ -1,4 +1,4 @@
-"""The strict base of every typed document, and errors a reader can act on."""
+"""The base of every typed document, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class CrossresError(Exception):
-    """A mistake the user can mend: one line that names the thing and the mend."""
+    """A mistake the user can fix: one line that names the problem and the fix."""
 
 
 SHOWN = 50
@@ -42,17 +42,13 @@ class Strict(BaseModel):
 
     @classmethod
     def parse(cls, document: Any, where: str) -> Self:
-        """Validate a plain document.
+        """Validate a document as read from YAML or JSON.
 
         Args:
-            document: Mapping as read from YAML or JSON.
-            where: What the document is, for the message (a file name, usually).
-
-        Returns:
-            The typed document.
+            where: Name of the document in the message, usually its file.
 
         Raises:
-            CrossresError: One line that names the first offending key and the mend.
+            CrossresError: One line that names the first offending key and the fix.
         """
         try:
             return cls.model_validate(document)
@@ -91,7 +87,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
 
 
 def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Collect the field names that are allowed at a place, in their order."""
+    """Return the keys that are allowed at a place, in their order."""
     models: list[Any] = [model]
     for part in location:
         fields = [m.model_fields[part].annotation for m in models if _is_model(m) and part in m.model_fields]

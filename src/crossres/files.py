@@ -1,7 +1,6 @@
-"""Files: where each stands, and how each is written and read.
+"""Files: where each is, and how it is written and read.
 
-Every function of a place takes names and returns a path relative to the project's root; with Snakemake wildcards as
-names (`"{run}"`) it returns the pattern of a rule.
+Paths are relative to the project's root. With Snakemake wildcards as names (`"{run}"`), they are patterns.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ def suite_file(suite: str) -> Path:
 
 
 def suite_dir(suite: str, truncated: bool = False) -> Path:
-    """The folder of a suite's results; a truncated suite has its own, so that a trial overwrites nothing."""
+    """The folder of a suite's results. A truncated suite has its own, so that a trial overwrites nothing."""
     return RESULTS / (f"{suite}-truncated" if truncated else suite)
 
 
 def audit_file(results: Path) -> Path:
-    """The verdicts on the claims, under a suite's results."""
+    """The verdicts on the claims."""
     return results / "claims.json"
 
 
@@ -54,7 +53,7 @@ def record_file(results: Path, run: str, seed: int | str) -> Path:
 
 
 def export_dir(results: Path, run: str | None = None, seed: int | None = None) -> Path:
-    """The folder of what is handed on: the best student, or a run and seed of one's choice."""
+    """The folder of an exported network: the best student, or a given run and seed."""
     return results / "export" if run is None else results / "export" / f"{run}-seed{seed}"
 
 
@@ -69,17 +68,17 @@ def epoch_logits(folder: Path, epoch: int) -> Path:
 
 
 def shipped_record(suite: str, run: str, seed: int | str) -> Path:
-    """A record that is given, and that no rule outputs."""
+    """A record that comes with the project; no rule outputs it."""
     return run_dir(SHIPPED / suite, run, seed).with_suffix(".json")
 
 
 def data_dir(root: Path, dataset: str) -> Path:
-    """The folder of a data set; `cifar-100-python/` or its like stands inside."""
+    """The folder of a data set, which holds `cifar-100-python/` or the like."""
     return root / dataset
 
 
 def data_manifest(root: Path, dataset: str) -> Path:
-    """The list of a data set's files and digests, written once they are verified."""
+    """The list of a data set's files with their digests, written after they are verified."""
     return data_dir(root, dataset) / "manifest.json"
 
 
@@ -102,18 +101,17 @@ def sha256(content: bytes | Path) -> str:
 
 
 RESTORE = "delete it and run its rule again"
-"""What mends a file that a rule makes."""
+"""The fix for a broken output of a rule."""
 
 
 def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None]) -> None:
-    """Write a file so that a reader sees the old one or the new one, whatever happens in between.
+    """Write a file, and make its folder; a reader sees the old content or the new one, never a part.
 
     Args:
-        path: The file; its folder is made.
-        content: What to write, or a function that writes it.
+        content: The content, or a function that writes it.
 
     Raises:
-        CrossresError: When it cannot be written; the old file is then untouched.
+        CrossresError: When the file cannot be written; the old one is then untouched.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -127,19 +125,19 @@ def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None])
             os.fsync(file.fileno())
         os.replace(part, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        with contextlib.suppress(OSError):  # a folder that is read-only, or is none
+        with contextlib.suppress(OSError):  # the folder is read-only or does not exist
             part.unlink()
         why = getattr(error, "strerror", None) or error
         raise CrossresError(f"{path}: could not be written ({why}); the old file is untouched") from error
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write a document as JSON, one line a list element at most, atomically."""
+    """Write a document as readable JSON, atomically."""
     write_atomic(path, dump_json(document) + "\n")
 
 
 def dump_json(document: Any, indent: str = "") -> str:
-    """Return readable JSON: mappings indented, lists of mappings one a line, other lists on one line."""
+    """Return readable JSON: mappings indented, lists of mappings with one per line, other lists on one line."""
     if isinstance(document, dict) and document and indent.count(" ") < 4:
         deeper = indent + "  "
         rows = (f"{deeper}{json.dumps(key)}: {dump_json(value, deeper)}" for key, value in document.items())
@@ -154,17 +152,17 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        CrossresError: When it is missing or is not whole.
+        CrossresError: When it is missing or cut short.
     """
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise CrossresError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CrossresError(f"{path}: not valid JSON ({error}); {_mend(path)}") from None
+        raise CrossresError(f"{path}: not valid JSON ({error}); {_fix(path)}") from None
 
 
-def _mend(path: Path) -> str:
+def _fix(path: Path) -> str:
     if SHIPPED.absolute() in path.absolute().parents:
         return "no rule makes it: git restore it, or ship it again (crossres ship)"
     return RESTORE

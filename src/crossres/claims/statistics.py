@@ -1,7 +1,7 @@
 """Intervals and tests for accuracies over seeds and test images.
 
-The numerics are SciPy's and statsmodels'; this module fixes which method is used for what. Shares and accuracies are
-in [0, 1] here, levels are coverages, and every p is two-sided.
+The numerics are SciPy's and statsmodels'; this module fixes the method for each purpose. Shares and accuracies are in
+[0, 1]; `level` is the coverage of an interval; `bound` is the value under the hypothesis; every p is two-sided.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ class ContrastResult(NamedTuple):
     value: float
     interval: Interval
     p: float
-    """Of the hypothesis that the true contrast is the bound."""
 
 
 class McNemar(NamedTuple):
@@ -42,9 +41,7 @@ class McNemar(NamedTuple):
 def half_width(values: Iterable[float], level: float = LEVEL) -> float:
     """Return the half-width of the t interval of a mean, `t · s / √n`; NaN below two values.
 
-    Args:
-        values: One value a seed; NaN counts as missing.
-        level: Coverage.
+    A NaN among the values counts as missing.
     """
     kept = [value for value in values if not math.isnan(value)]
     if len(kept) < 2:
@@ -53,11 +50,9 @@ def half_width(values: Iterable[float], level: float = LEVEL) -> float:
 
 
 def t_test(values: Sequence[float], bound: float = 0.0) -> float | None:
-    """Return the p of the hypothesis that the mean over seeds is a bound; None without a spread to judge it by.
+    """Return the p of a mean over seeds; None without a spread.
 
-    Args:
-        values: One value a seed; for two runs, the difference of each seed, which makes the test a paired one.
-        bound: The mean under the hypothesis.
+    Given the differences of two runs per seed, this is the paired t test.
     """
     if len(values) < 2 or np.ptp(values) <= 1e-9 * max(abs(value) for value in values):
         return None
@@ -67,17 +62,15 @@ def t_test(values: Sequence[float], bound: float = 0.0) -> float | None:
 def block_contrast(
     values: NDArray[np.float64], coefficients: Sequence[float], bound: float = 0.0, level: float = LEVEL
 ) -> ContrastResult | None:
-    """Return a contrast of runs that share their seeds, its t interval and test; None without a spread to judge it by.
+    """Return a contrast of runs that share their seeds, with its t interval and test; None without a spread.
 
-    Seeds are the blocks of a randomised block design, `value = run + seed + error`, and the error's variance is
+    Seeds are the blocks of a randomised block design, `value = run + seed + error`. The variance of the error is
     estimated from all runs given, with `(runs − 1)(seeds − 1)` degrees of freedom. With two runs this is the paired t
-    test; with more, their spread is taken to be the same, and few seeds go further.
+    test. With more, all runs are assumed to have the same variance, which makes up for few seeds.
 
     Args:
-        values: One value a run and seed, `[runs, seeds]`.
-        coefficients: Of each run in the contrast; 0 for one that only tells of the spread.
-        bound: The contrast under the hypothesis.
-        level: Coverage.
+        values: `[runs, seeds]`.
+        coefficients: One per run; 0 for a run that contributes to the variance only.
 
     Source: Montgomery, *Design and analysis of experiments* (5th edition, 2001), sections 3-5.4 and 4-1.
     """
@@ -95,12 +88,7 @@ def block_contrast(
 
 
 def wilson(share: float, trials: int, level: float = LEVEL) -> Interval:
-    """Return the score interval of a proportion.
-
-    Args:
-        share: Share of successes, in [0, 1].
-        trials: Number of independent trials: the test images.
-        level: Coverage.
+    """Return the score interval of a share of successes in independent trials.
 
     Source: Wilson, *Probable inference, the law of succession, and statistical inference* (JASA 1927).
     """
@@ -115,16 +103,9 @@ def proportions_contrast(
 ) -> ContrastResult:
     """Return a contrast of independent proportions, `Σ plus − Σ minus`, with its interval and test.
 
-    The interval adds, in squares, how far each Wilson limit lies from its proportion (Newcombe's method 10, for two);
-    the test is the z test with unpooled variance. For networks on the same images, which agree on most of them, both
-    err on the side of caution.
-
-    Args:
-        plus: Proportions that are added.
-        minus: Proportions that are subtracted.
-        trials: Trials of each proportion.
-        bound: The contrast under the hypothesis.
-        level: Coverage.
+    The interval adds the squared distances of the Wilson limits from their proportions (for two: Newcombe's method
+    10). The test is the z test with unpooled variance. Both are conservative for networks that are tested on the same
+    images, since they agree on most of them. `trials` is the number of trials of each proportion.
 
     Source: Newcombe, *Interval estimation for the difference between independent proportions* (Statistics in Medicine
     1998); for more than two, Zou, Huang and Zhang, *A note on confidence interval estimation for a linear function of
@@ -141,14 +122,11 @@ def proportions_contrast(
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
-    """Test whether two networks are equally accurate, by the images on which one is right and the other wrong.
+    """Test whether two networks are equally accurate, with the exact (binomial) p.
 
     Args:
-        first: Whether the first network is right, one entry a test image.
-        second: The same of the second, on the same images.
-
-    Returns:
-        Both counts and the exact (binomial) p.
+        first: Whether the first network classifies each test image correctly, `[images]`.
+        second: The same for the second network.
 
     Source: McNemar, *Note on the sampling error of the difference between correlated proportions* (Psychometrika 1947).
     """
@@ -167,14 +145,11 @@ def paired_bootstrap(
 ) -> Interval:
     """Return the percentile interval of an accuracy difference, second minus first, over seeds and test images.
 
-    Seeds and images are drawn anew, each with replacement, and both networks keep their pairing in both.
+    Seeds and images are both resampled with replacement; the runs stay paired by seed and image.
 
     Args:
-        first: Whether the first run is right, `[seeds, images]`.
-        second: The same of the second run.
-        generator: Where the draws come from.
-        resamples: Number of draws.
-        level: Coverage.
+        first: Whether the first run classifies each test image correctly, `[seeds, images]`.
+        second: The same for the second run.
 
     Source: Efron and Tibshirani, *An introduction to the bootstrap* (1993), chapter 13.
     """
@@ -189,13 +164,7 @@ def paired_bootstrap(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjust p values so that the chance of any false rejection among them keeps its level.
-
-    Args:
-        p_values: One a test; None where none was made, which does not count.
-
-    Returns:
-        The adjusted values, in the same order.
+    """Adjust p values so that the probability of any false rejection among them keeps its level; None is no test.
 
     Source: Holm, *A simple sequentially rejective multiple test procedure* (Scandinavian Journal of Statistics 1979).
     """

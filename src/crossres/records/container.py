@@ -1,4 +1,4 @@
-"""The container image that a process runs in: whether it is in one, its digest and its name."""
+"""The container image that this process runs in: its name and its digest."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from crossres.base import CrossresError
 from crossres.files import sha256, write_atomic
 
 INSIDE = ("CROSSRES_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
-"""Variables that the project's image and Apptainer set in a container."""
+"""Variables that the project's image and Apptainer set inside a container."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}\s")
 
 
 def is_inside() -> bool:
-    """Tell whether this process runs in a container already."""
+    """Return whether this process runs in a container."""
     return any(os.environ.get(name) for name in INSIDE)
 
 
 def digest(image: str | None) -> str | None:
     """Return `sha256:` and the SHA-256 of an image's file; None where there is no such file.
 
-    Hashing 4 GB takes a while, so the digest is kept beside the file, as `sha256sum` writes it.
+    The digest of 4 GB takes a while, so it is kept beside the file, in the format of `sha256sum`.
 
     Args:
-        image: The configured image; inside a container, that container's own is taken instead.
+        image: The configured image. Inside a container, that container's image is taken instead.
     """
     if is_inside():
         image = next((os.environ[name] for name in INSIDE[1:] if os.environ.get(name)), None)
@@ -40,16 +40,16 @@ def digest(image: str | None) -> str | None:
         return f"sha256:{kept.read_text()[:64]}"
     print(f"crossres: {image}: computing its digest, once", file=sys.stderr)
     found = sha256(file)
-    with contextlib.suppress(CrossresError):  # a folder that only others may write
+    with contextlib.suppress(CrossresError):  # the folder may be read-only
         write_atomic(kept, f"{found}  {file.name}\n")
     return f"sha256:{found}"
 
 
 def image_name() -> str | None:
-    """Return the name and digest of the image that this process runs in; None outside one.
+    """Return the tag and digest of the image that this process runs in; None outside a container.
 
-    The name is the tag that the image was built under. Who started the container hands the digest in: the workflow
-    does, and with docker it is `docker run --env CROSSRES_IMAGE_DIGEST=...`.
+    The digest has to be given in the environment. The workflow does so; with Docker, it takes
+    `docker run --env CROSSRES_IMAGE_DIGEST=...`.
     """
     if not is_inside():
         return None

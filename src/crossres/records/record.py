@@ -1,7 +1,7 @@
-"""The record of one run and seed: all that the report needs of it.
+"""The record of one run and seed: everything that the report needs to know of it.
 
-A record is one JSON document, written once, at the end, atomically. Everything that depends on the clock or the machine
-stands under `cost` and `provenance`, so that the rest of two equal runs is equal to the bit.
+A record is one JSON document, written atomically when the run is complete. Everything that depends on the clock or the
+machine is under `cost` and `provenance`; the rest of two equal runs is equal to the bit.
 """
 
 from __future__ import annotations
@@ -21,32 +21,33 @@ SCHEMA_VERSION: Literal[1] = 1
 
 
 class Probed(Strict):
-    """Measurements on a fixed batch after an epoch: means over its images."""
+    """Measurements on a fixed batch after an epoch; means over its images."""
 
     ce_norm: float
     """Norm of the gradient of cross entropy at the student's logits."""
     tckd_norm: float
-    """The same of TCKD, times T², without its weight."""
+    """Norm of the gradient of TCKD, times T², without its weight."""
     nckd_norm: float
-    """The same of NCKD."""
+    """Norm of the gradient of NCKD, times T², without its weight."""
     cos_ce_tckd: float
     """Cosine between two of these gradients."""
     cos_ce_nckd: float
     cos_tckd_nckd: float
     conflict_share: float
-    """Share of the images on which CE and NCKD pull apart: their cosine is below 0."""
+    """Share of the images on which the gradients of CE and NCKD oppose each other: their cosine is below 0."""
     teacher_entropy: float
     """Entropy of the teacher's prediction, in nats."""
     teacher_mass_a: float
     """The teacher's probability of the image's own label."""
     teacher_mass_b: float
-    """Its probability of the label that was mixed in; of the own label again where nothing was."""
+    """The teacher's probability of the label that was mixed in, or of the own label if the image is not mixed."""
     order_violation_share: float
-    """Share of the images whose two labels the teacher ranks against lambda."""
+    """Share of the images for which the teacher prefers the label with the smaller lambda."""
     off_label_share: float
-    """Share of the images whose likeliest class, to the teacher, is neither label."""
+    """Share of the images for which the teacher predicts neither label."""
     superposition_error: float
-    """Distance of the teacher's logits from the unmixed images' two, mixed by lambda, as a share of their norm."""
+    """Distance of the teacher's logits from the mix, by lambda, of its logits of the two unmixed images, divided by the
+    norm of the former."""
 
 
 class Epoch(Strict):
@@ -94,30 +95,30 @@ class Calibrated(Strict):
     """Test figures of the selected weights with their logits divided by a temperature."""
 
     temperature: Positive
-    """The one with the least cross entropy on the validation images."""
+    """The temperature with the smallest cross entropy on the validation images."""
     nll: float
     ece: float
     brier: float
 
 
 class Cost(Strict):
-    """What the run took."""
+    """What the run cost."""
 
     parameters: Count
     """Parameters of the run's own network."""
     gmacs: float | None = None
     """Multiply-accumulates of a forward pass of one image, in units of 10⁹."""
     train_minutes: float
-    """Wall-clock minutes of training, evaluation of each epoch included, over all resumptions."""
+    """Wall-clock minutes of training, including the evaluation after each epoch and all resumptions."""
     images_per_s: float | None = None
-    """Training images a second, steps only."""
+    """Training images per second, without the evaluation."""
     peak_memory_mib: float | None = None
-    """Peak of the device's memory, or of the process's resident set on a CPU."""
+    """Peak of the GPU's memory or, on a CPU, of the process's resident set."""
     energy_wh: float | None = None
-    """Energy that the GPU drew while training, by its own counter, in watt-hours; null where it has none."""
+    """Energy that the GPU drew while training, in watt-hours by its own counter; null without a counter."""
     resumptions: int | None = None
     stored_epochs: int | None = None
-    """Epochs for which the teacher's logits were read from disk: their computation is not in the minutes."""
+    """Epochs for which the teacher's logits were read from disk; their computation is not in the minutes."""
     epoch_s: list[float] = []
     """Wall-clock seconds of each epoch."""
 
@@ -128,7 +129,7 @@ class SourceFile(Strict):
 
 
 class Source(Strict):
-    """Where figures that were not computed here come from."""
+    """The source of figures that were not computed here."""
 
     repository: str
     commit: str
@@ -136,7 +137,7 @@ class Source(Strict):
 
 
 class Provenance(Strict):
-    """What the figures were computed with. A published record has only its source."""
+    """What the figures were computed with; of a published record, its source."""
 
     source: Source | None = None
     commit: str | None = None
@@ -148,10 +149,10 @@ class Provenance(Strict):
     teacher_sha256: str | None = None
     device: str
     precision: str | None = None
-    """The precision that was really computed in."""
+    """The precision of the computation on this device."""
     versions: dict[str, str] = {}
     image: str | None = None
-    """Container image, when there was one: its tag, which says what it was built from, and its digest if known."""
+    """Container image, if there was one: its tag, which names what it was built from, and its digest if known."""
 
 
 class TrainingResult(Strict):
@@ -203,11 +204,11 @@ class Record(Strict):
     last: Evaluation
     """The weights of the last epoch."""
     predictions: list[int] | None = None
-    """Predicted class of every test image with the selected weights."""
+    """Class that the selected weights predict for each test image."""
     correct: str | None = None
-    """Which test images the selected weights have right: bits in hexadecimal, the first image first."""
+    """Which test images the selected weights classify correctly: bits in hexadecimal, the first image first."""
     calibrated: Calibrated | None = None
-    """The selected weights after temperature scaling, where the spec holds images out to fit it on."""
+    """The selected weights after temperature scaling, if the spec holds out images to fit the temperature."""
     cost: Cost
     provenance: Provenance
 
@@ -231,7 +232,7 @@ class Record(Strict):
         return self
 
     def correct_images(self) -> list[bool] | None:
-        """Tell of every test image whether the selected weights have it right; None where that was not recorded."""
+        """Return whether the selected weights classify each test image correctly; None where that was not recorded."""
         if self.correct is None or self.predictions is None:
             return None
         bits = f"{int(self.correct, 16):0{4 * len(self.correct)}b}"
@@ -255,7 +256,7 @@ def records_by_run(suite: Suite, records: Iterable[Record]) -> dict[str, list[Re
 
 
 def pack_bits(bits: Iterable[bool]) -> str:
-    """Return bits in hexadecimal, the first one first, filled up with zeros to whole digits."""
+    """Return bits in hexadecimal, the first bit first, padded with zeros to whole digits."""
     text = "".join("1" if bit else "0" for bit in bits)
     digits = -(-len(text) // 4)
     return f"{int(text.ljust(4 * digits, '0'), 2):0{digits}x}" if digits else ""
@@ -270,7 +271,7 @@ def read_record(path: Path) -> Record:
     """Read a record.
 
     Raises:
-        CrossresError: When it is missing, cut short, of another schema version, or not a record.
+        CrossresError: When it is missing, cut short, of another schema version or invalid.
     """
     document = read_json(path)
     version = document.get("schema_version") if isinstance(document, dict) else None

@@ -1,6 +1,6 @@
-"""Records to one tidy table: a row a run and seed.
+"""The summary: one tidy table of a suite's records, with one row per run and seed.
 
-Every table, figure and sentence of the report that compares runs starts from this table.
+Every table, figure and sentence of the report that compares runs is made from it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from crossres.suites.names import method_name, model_name, recipe_name, resoluti
 from crossres.suites.spec import Spec
 
 Role = Literal["teacher", "student", "alone"]
-"""A run's part: teacher of another, student of one, or alone with the labels."""
+"""A teacher of other runs, a student, or a network that learns from the labels alone."""
 
 TEXT_COLUMNS = ("suite", "run", "thesis_id", "role", "model", "method", "recipe", "resolution", "teacher", "select")
-"""Columns that are text, also where a CSV reader takes them for numbers."""
+"""Columns of text, even where a CSV reader would see numbers."""
 NUMBER_COLUMNS = (
     *("seed", "accuracy_pct", "best_epoch", "last_accuracy_pct", "last_ten_mean_pct", "epochs", "planned_epochs"),
     *("stopped_early", "last_test_loss", "max_test_loss", "parameters", "train_minutes", "nonfinite_steps"),
@@ -33,16 +33,9 @@ NUMBER_COLUMNS = (
 def summarise(records: Iterable[Record]) -> pd.DataFrame:
     """Return the tidy table of a suite's records.
 
-    `role` is `student` for a run with a teacher, `teacher` for one that another run names as its teacher, else `alone`.
-    `gap_pct` is the teacher's accuracy minus the student's, in points; `retention_pct` is the student's accuracy as a
-    share of the teacher's; `compression` is the teacher's parameter count over the student's. All three are empty for
-    any run but a student.
-
-    Args:
-        records: One record a run and seed; a student's teacher must be among them.
-
-    Returns:
-        One row a run and seed, in the order given. Columns are named with their units.
+    For a student, `gap_pct` is the teacher's accuracy minus its own, in points; `retention_pct` is its accuracy divided
+    by the teacher's; `compression` is the teacher's parameter count divided by its own. Other runs have none of them,
+    and neither has a student whose teacher has no record here.
     """
     by_key = {(record.spec.run, record.spec.seed): record for record in records}
     teachers = {record.spec.teacher for record in by_key.values()}
@@ -50,7 +43,7 @@ def summarise(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def read_summary(path: Path) -> pd.DataFrame:
-    """Read a table that `summarise` made; identifiers such as `3.1` stay text.
+    """Read a summary; identifiers such as `3.1` stay text.
 
     Raises:
         CrossresError: When the file is missing or is not such a table.
@@ -67,7 +60,7 @@ def read_summary(path: Path) -> pd.DataFrame:
 
 
 def _what_is_wrong(summary: pd.DataFrame) -> str:
-    """Say what keeps a table from being a summary; nothing where it is one."""
+    """Return why a table is no summary; nothing if it is one."""
     missing = [name for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS) if name not in summary]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

@@ -12,7 +12,7 @@ from crossres.suites.spec import Spec
 
 
 def plain(value: object) -> str:
-    """Print a setting: no trailing zeros, words for flags."""
+    """Return a setting as text: no trailing zeros, words for flags."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -28,17 +28,17 @@ class Setting(NamedTuple):
     group: str
     name: str
     path: str
-    """Where a spec has it, dotted."""
+    """Its dotted path in a spec."""
     only_if: str = ""
-    """Setting, dotted, without which this one has no use."""
+    """Path of another setting without which this one is not used."""
 
     def of(self, spec: Spec) -> object:
-        """Return the setting of a spec, or None where the spec has no use for it."""
+        """Return the setting of a spec, or None if the spec does not use it."""
         return None if self.only_if and not at_path(spec, self.only_if) else at_path(spec, self.path)
 
     @property
     def in_sentence(self) -> str:
-        """The name within a sentence: a capital stays only where it is part of a proper name, as in `CE weight`."""
+        """The name within a sentence; a capital stays only in a proper name, as in `CE weight`."""
         proper = any(char.isupper() for char in self.name.split()[0][1:])
         return self.name if proper else self.name[:1].lower() + self.name[1:]
 
@@ -88,7 +88,7 @@ SETTINGS = (
 
 
 class Difference(NamedTuple):
-    """A setting that two runs have a use for and in which they differ, as text: `epochs planned (200 / 300)`."""
+    """A setting that two runs use and in which they differ; as text: `epochs planned (200 / 300)`."""
 
     setting: Setting
     first: str
@@ -99,7 +99,7 @@ class Difference(NamedTuple):
 
 
 def setting_text(setting: Setting, run: str, specs: Mapping[str, Spec]) -> str | None:
-    """Return a run's setting as text, or None where the run has no use for it."""
+    """Return a setting of a run as text, or None if the run does not use it."""
     spec = specs[run]
     value = setting.of(spec)
     if setting.path == "model.name":
@@ -114,7 +114,7 @@ def setting_text(setting: Setting, run: str, specs: Mapping[str, Spec]) -> str |
 def differences(first: str, second: str, specs: Mapping[str, Spec]) -> list[Difference]:
     """Return the settings in which two runs differ, in the order of `SETTINGS`.
 
-    A setting that only one of them has a use for follows from another, such as the method, and is left out.
+    A setting that only one of them uses follows from another, such as the method, and is left out.
     """
     found = []
     for setting in SETTINGS:
@@ -127,9 +127,9 @@ def differences(first: str, second: str, specs: Mapping[str, Spec]) -> list[Diff
 
 
 def differences_beside(factor: Sequence[str], first: str, second: str, specs: Mapping[str, Spec]) -> list[str]:
-    """Return the differences of two runs, but for the settings of a factor, given as beginnings of their paths.
+    """Return the differences of two runs, except in the settings of a factor: beginnings of their paths.
 
-    That they have different teachers is left out: their teachers can be compared themselves.
+    Different teachers are left out, since the teachers can be compared themselves.
     """
     return [
         str(difference)

@@ -23,7 +23,7 @@ class _Config(Strict):
     suite: str = "paper"
     """A suite of workflow/suites/, or the path of a suite file of your own."""
     records: Literal["computed", "shipped"] | list[str] = "computed"
-    """Compute every run, none, or those listed."""
+    """Compute all runs, none, or those listed; the others are shipped."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Where to compute."""
     data_dir: Path = Path("data")
@@ -31,23 +31,23 @@ class _Config(Strict):
     weights_dir: Path | None = None
     """Folder to adopt ImageNet weights from."""
     teacher_logits: TeacherLogits = "auto"
-    """`live`: each student computes its teacher's logits. `stored`: they are computed once and read. `auto`: stored
-    where two or more students that are still to be trained share them. The results are the same to the bit."""
+    """`live`: each student computes its teacher's logits. `stored`: they are computed once and read. `auto`: stored if
+    two or more students that are still to be trained share them. The results are the same to the bit."""
     keep_logits: bool = False
-    """Keep stored logits after their last student; they are removed otherwise."""
+    """Keep stored logits after their last student has read them; otherwise they are removed."""
     cuda_graph: bool = True
-    """On CUDA, make the whole training step one CUDA graph; false runs it eagerly."""
+    """On CUDA, capture the whole training step in one CUDA graph; false runs it eagerly."""
     runs_per_gpu: Count = 1
-    """How many runs share one GPU at a time; their memory adds up."""
+    """Number of runs that share one GPU at a time; their memory adds up."""
     container: str | None = "docker/crossres.sif"
     """The image that jobs run in with `--use-singularity`: a file or an address."""
     budget: Budget | None = None
-    """A cut of the suite, to try it out."""
+    """A smaller version of the suite, to try it out."""
 
     @field_validator("*", mode="before")
     @classmethod
     def _at_home(cls, path: Any) -> Any:
-        """Let `~` be the home directory, as in a shell."""
+        """Expand `~` to the home directory, as a shell does."""
         return os.path.expanduser(path) if isinstance(path, str) else path
 
     def source(self, dataset: str) -> Path | None:
@@ -80,13 +80,13 @@ def read_config(document: Mapping[str, Any]) -> Config:
     """Check the configuration that Snakemake merged from files and command line.
 
     Raises:
-        CrossresError: One line that names the key, and the nearest right one.
+        CrossresError: One line that names the key and the nearest known one.
     """
     return Config.parse(dict(document), "config")
 
 
 def file_config(path: Path, suite: str | None = None) -> Config:
-    """Read the configuration as its file has it, for a suite of one's choice.
+    """Read the configuration file, for another suite if one is given.
 
     Raises:
         CrossresError: As `read_config`, or when there is no such file.
@@ -113,8 +113,8 @@ def chosen_suite(config: Config) -> Suite:
     """Load the suite that the configuration names.
 
     Raises:
-        CrossresError: When it is not sound, has the name of a suite of workflow/suites/, or lacks a run that `records`
-            lists.
+        CrossresError: When it is invalid, has the name of another suite in workflow/suites/, or lacks a run that
+            `records` lists.
     """
     path = suite_path(config)
     suite = load_suite(path)
@@ -128,12 +128,12 @@ def chosen_suite(config: Config) -> Suite:
 
 
 def is_computed(config: Config, suite: Suite, run: str) -> bool:
-    """Tell whether a run's record is computed, rather than given."""
+    """Return whether a run's record is computed rather than shipped."""
     if suite.records == "shipped" or config.records == "shipped":
         return False
     return config.records == "computed" or run in config.records
 
 
 def results_dir(config: Config, suite: Suite) -> Path:
-    """The folder of the results: a budget has its own."""
+    """The folder of the results."""
     return suite_dir(suite.suite, truncated=config.budget is not None)

@@ -1,4 +1,4 @@
-"""Words for a run in text: what it, its method, its network and its recipe are called."""
+"""The names of a run, its method, its network and its recipe in text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which runs can share one pass of their teacher.
+"""Which students can share one pass of their teacher.
 
-Two students see the same batches when everything that decides the stream is the same: data, view, augmentation, seed
-and batch size. Then their teacher's logits are the same as well, and can be computed once.
+Two students see the same batches if they have the same data, view, augmentation, seed and batch size. Their teacher's
+logits are then the same as well, and need computing only once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TeacherLogits = Literal["auto", "live", "stored"]
 
 
 class Sharing(NamedTuple):
-    """A pass of one teacher over one stream, and who would read it."""
+    """A pass of one teacher over one stream, with the students that can read it."""
 
     key: str
     """Name of the pass: a digest of teacher and stream."""
@@ -28,13 +28,13 @@ class Sharing(NamedTuple):
 
     @property
     def epochs(self) -> int:
-        """Epochs that at least two students need, or all of a single one's; beyond them a student computes its own."""
+        """Epochs that at least two students need, or all epochs of a single one. A student computes any others."""
         lengths = sorted((spec.optimisation.epochs for spec in self.students), reverse=True)
         return lengths[min(1, len(lengths) - 1)]
 
     @property
     def saved_epochs(self) -> int:
-        """Epochs of the teacher's forward pass that storing saves, were no student to stop early."""
+        """Epochs of the teacher's forward pass that storing saves if no student stops early."""
         return sum(min(spec.optimisation.epochs, self.epochs) for spec in self.students) - self.epochs
 
     def gigabytes(self, bytes_per_logit: int) -> float:
@@ -50,7 +50,7 @@ class Sharing(NamedTuple):
 
 
 def pass_key(spec: Spec) -> str:
-    """Return the name of the pass that a student can read: equal for two students exactly if their batches are."""
+    """Return the key of the pass that a student can read: equal for two students exactly if their batches are equal."""
     decides = spec.model_dump(
         mode="json", include={"dataset", "view", "augmentation", "teacher", "teacher_seed", "teacher_view"}
     )
@@ -82,15 +82,12 @@ def _sharing(key: str, students: Sequence[Spec]) -> Sharing:
 
 
 def stored_passes(specs: Iterable[Spec], mode: TeacherLogits) -> list[Sharing]:
-    """Choose the passes that are worth storing.
+    """Return the passes to compute and store before their students train.
 
     Args:
         specs: The runs that are still to be trained.
-        mode: `live` stores none, `stored` all, `auto` those that save a forward pass: a teacher's pass with one student
-            costs the same either way, and disk space besides.
-
-    Returns:
-        The passes to compute before their students train.
+        mode: `live` stores none, `stored` all, `auto` those that save a forward pass. With one student, storing saves
+            nothing and takes disk space.
     """
     found = [] if mode == "live" else passes(specs)
     return [sharing for sharing in found if mode == "stored" or sharing.saved_epochs > 0]

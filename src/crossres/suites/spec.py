@@ -23,13 +23,13 @@ class Dataset(Strict):
     """The images of a run."""
 
     name: DatasetName
-    """Which set of `src/crossres/suites/datasets.py`."""
+    """A data set of `src/crossres/suites/datasets.py`."""
     train_images: Count | None = None
-    """Training images, class by class in file order; all when absent."""
+    """Number of training images, taken class by class in file order; all when absent."""
     test_images: Count | None = None
-    """Test images, chosen the same way; all when absent."""
+    """Number of test images, taken in the same way; all when absent."""
     validation_images: int = Field(default=0, ge=0)
-    """Training images held out, stratified by class, for `select: best_on_validation`."""
+    """Number of training images held out, stratified by class, for `select: best_on_validation`."""
 
     @property
     def info(self) -> DatasetInfo:
@@ -70,7 +70,7 @@ class Augmentation(Strict):
     flip_prob: Probability = 0.5
     """Probability of a horizontal flip."""
     auto_augment: Literal["none", "cifar10"] = "none"
-    """AutoAugment policy (torchvision has none of CIFAR-100's own)."""
+    """AutoAugment policy (torchvision has none for CIFAR-100)."""
     erase_prob: Probability = 0.0
     """Probability of RandomErasing, on the normalised image, with value 0."""
     erase_scale: tuple[Positive, Positive] = (0.02, 0.2)
@@ -78,7 +78,7 @@ class Augmentation(Strict):
     erase_ratio: tuple[Positive, Positive] = (0.3, 3.3)
     """Range of the erased box's aspect ratio."""
     mix_prob: Probability = 1.0
-    """Share of the training batches that are mixed at all."""
+    """Share of the training batches that are mixed."""
     cutmix_share: Probability = 0.5
     """Share of the mixed batches that are CutMix; the others are Mixup."""
     mixup_alpha: Positive = 0.8
@@ -88,12 +88,12 @@ class Augmentation(Strict):
 
 
 class Optimisation(Strict):
-    """How the weights are found, and which are kept."""
+    """How the weights are trained, and which are kept."""
 
     epochs: Count
     """Epochs of the schedule."""
     batch_size: Count = 128
-    """Images a step; an incomplete last batch is dropped."""
+    """Images per step; an incomplete last batch is dropped."""
     learning_rate: Positive = 1e-3
     """Peak learning rate of AdamW."""
     weight_decay: NonNegative = 0.05
@@ -101,18 +101,18 @@ class Optimisation(Strict):
     decay_matrices_only: bool = False
     """Exempt biases and normalisation parameters from weight decay."""
     warmup_epochs: int = Field(default=5, ge=0)
-    """Linear warm-up, one step an epoch; then cosine annealing to zero over the remaining epochs."""
+    """Epochs of linear warm-up, one step per epoch; then cosine annealing to zero over the remaining epochs."""
     patience_epochs: Count | None = 30
     """Stop after this many epochs without a better selection accuracy; never when null."""
     grad_clip_norm: Positive | None = 1.0
-    """Global norm that gradients are clipped to after unscaling."""
+    """Global norm to which gradients are clipped after unscaling; no clipping when null."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp16"
     """Autocast type on a CUDA device (fp16 with loss scaling); a CPU always computes in fp32."""
     select: Literal["best_on_test", "best_on_validation", "last"] = "best_on_test"
     """Which epoch's weights are the result."""
     nonfinite: Literal["stop", "skip", "thesis_fallback"] = "stop"
-    """On a non-finite loss or gradient: stop with a message; skip the step and count it; or fall back to cross
-    entropy alone, as the thesis silently did, and count it."""
+    """On a non-finite loss or gradient: stop with a message, skip the step and count it, or fall back to cross entropy
+    alone, as the thesis silently did, and count it."""
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Optimisation:
@@ -122,19 +122,19 @@ class Optimisation(Strict):
 
 
 class Budget(Strict):
-    """A cut of any suite, to try it out; its records and its report are stamped as truncated."""
+    """A smaller version of a suite, to try it out. Its records and its report are marked as truncated."""
 
     train_images: Count | None = None
-    """Training images, as in `dataset`."""
+    """Number of training images, as in `dataset`."""
     test_images: Count | None = None
-    """Test images, as in `dataset`."""
+    """Number of test images, as in `dataset`."""
     epochs: Count | None = None
     """Epochs of every run."""
     pretrained: bool | None = None
     """Whether to start from ImageNet weights."""
 
     def changes(self, optimisation: Optimisation) -> dict[str, Any]:
-        """Return what it changes in a spec, itself included; nothing where it has no key."""
+        """Return its changes to a spec, itself included; nothing if it has no key."""
         cut = self.model_dump(exclude_none=True)
         if not cut:
             return {}
@@ -149,7 +149,7 @@ class Budget(Strict):
 
 
 class Spec(Strict):
-    """One run and seed, resolved: what `train` and `evaluate` are a function of, besides data and teacher."""
+    """One run and seed, resolved."""
 
     suite: str
     run: str
@@ -167,7 +167,7 @@ class Spec(Strict):
     stream_seed: int | None = None
     probe_images: int = 0
     budget: Budget | None = None
-    """The budget that cut this run, when it did."""
+    """The budget that cut this run, if there was one."""
 
     @property
     def seed_of_batches(self) -> int:

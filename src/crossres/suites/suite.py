@@ -15,7 +15,7 @@ from crossres.suites.methods import Objective
 from crossres.suites.spec import Augmentation, Budget, Dataset, Model, Optimisation, Spec, View
 
 RESERVED = ("figures", "tables", "pages", "export")
-"""Folders of a suite's results that are no run's."""
+"""Folders of a suite's results that hold something else than a run."""
 
 
 def _is_a_name(name: str) -> str:
@@ -31,38 +31,38 @@ def _are_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Name = Annotated[str, AfterValidator(_is_a_name)]
-"""What a suite or a run is called, and its folder."""
+"""Name of a suite or a run, and of its folder."""
 Seeds = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_are_different)]
 
 
 class Run(Strict):
-    """One entry of a suite: everything but the data set and the seed."""
+    """One entry of a suite: a run without its data set and seed."""
 
     thesis_id: str | None = None
-    """Name of the thesis's run that this one repeats."""
+    """The run of the thesis that this run repeats."""
     model: Model
     """The run's own network."""
     view: View = View()
     """How this run's own network sees the images."""
     teacher: str | None = None
-    """Run whose selected weights teach this one; none for a teacher or a student alone."""
+    """Run whose selected weights teach this run; null for a run that learns from the labels alone."""
     teacher_view: View | None = None
-    """How the teacher sees this run's mixed batch."""
+    """How the teacher sees this run's mixed batches."""
     teacher_seed: int | None = None
-    """Seed of the teacher's run; the same as this run's when absent."""
+    """Seed of the teacher's run; the seed of this run when absent."""
     seeds: Seeds | None = None
     """Seeds of this run; the suite's when absent."""
     stream_seed: int | None = None
-    """Seed of the batches: order, augmentation and mixing; the run's own when absent. Given one, the seeds of a run see
-    the same batches and share a pass of their teacher, and differ in initial weights and dropout alone."""
+    """Seed of the batches: order, augmentation and mixing; the seed of the run when absent. If given, all seeds of the
+    run see the same batches and share a pass of their teacher; they differ in initial weights and dropout only."""
     augmentation: Augmentation = Augmentation()
     """What is done to a training image."""
     objective: Objective
     """The loss, by its `method`."""
     optimisation: Optimisation
-    """How the weights are found."""
+    """How the weights are trained."""
     probe_images: int = Field(default=0, ge=0)
-    """Training images of the fixed batch on which gradients and teacher are measured after every epoch; 0 for none."""
+    """Size of the fixed batch on which gradients and teacher are measured after every epoch; 0 for no measurements."""
 
     @model_validator(mode="after")
     def _teacher_is_consistent(self) -> Run:
@@ -82,12 +82,12 @@ class Run(Strict):
 
 
 class Factor(Strict):
-    """One axis of a suite's design: runs that are meant to differ in one thing."""
+    """One axis of a suite's design: runs that differ in one setting."""
 
     title: str
-    """What is varied, and what is held."""
+    """What varies, and what stays the same."""
     levels: dict[str, str]
-    """Run of each level, the one that the others are compared with first; a run may be a level of several factors."""
+    """Run of each level. The others are compared with the first. A run may be a level of several factors."""
 
 
 class Suite(Strict):
@@ -98,19 +98,19 @@ class Suite(Strict):
     title: str
     """One line for the report's first page."""
     notice: str | None = None
-    """What a reader must know before any figure, in a box on the report's first page."""
+    """What a reader must know before any figure; set in a box on the report's first page."""
     records: Literal["computed", "shipped"] = "computed"
-    """`shipped`: the records are given and no rule can compute them."""
+    """`shipped`: the records come with the project, and no rule can compute them."""
     device: Literal["any", "cuda"] = "any"
     """What training needs."""
     dataset: Dataset
     """The images of all its runs."""
     seeds: Seeds = (42,)
-    """Seeds of every run that names none itself."""
+    """Seeds of the runs that have no `seeds` of their own."""
     runs: dict[Name, Run] = Field(min_length=1)
-    """The runs by name: teachers, students, and students without a teacher."""
+    """The runs by name: teachers, students, and networks that learn from the labels alone."""
     factors: dict[str, Factor] = {}
-    """The design: which runs to compare for what. The report sets a table of each."""
+    """The design: which runs are compared for what. The report has a table per factor."""
 
     @model_validator(mode="after")
     def _folders_are_free(self) -> Suite:
@@ -137,7 +137,7 @@ class Suite(Strict):
         return self
 
     def seeds_of(self, name: str) -> tuple[int, ...]:
-        """Return the seeds that a run is computed with."""
+        """Return the seeds of a run."""
         return self.run(name).seeds or self.seeds
 
     def run(self, name: str) -> Run:
@@ -171,7 +171,7 @@ class Suite(Strict):
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two nested mappings; the second wins, and a change of `method` starts its objective afresh."""
+    """Merge two nested mappings. The second wins; a change of `method` replaces the whole objective."""
     if "method" in over and base.get("method") not in (None, over["method"]):
         return dict(over)
     merged = dict(base)
