@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import signal
 import subprocess
 import sys
@@ -11,27 +12,39 @@ from typing import Any
 
 import pytest
 
-from crossres import files
+from crossres import cli, files
 from crossres.__main__ import main
 from crossres.files import write_json
 from crossres.records.summary import NUMBER_COLUMNS, TEXT_COLUMNS
 from crossres.suites.suite import load_suite
 
+VERBS = [verb.partition(".")[2].replace("_", "-") for verbs in cli.VERBS.values() for verb in verbs]
 
-def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--help"]) == 0
+
+def test_help_describes_every_verb_at_once_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, time; from crossres.__main__ import main; main(sys.argv[1:]);"
+        "print(sorted({'torch', 'pandas', 'matplotlib'} & set(sys.modules)), time.process_time(), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--help"], check=True, capture_output=True, text=True)
+    for verb in VERBS:
+        assert re.search(rf"^  {verb}  +[A-Z]", done.stdout, re.MULTILINE), verb
+    loaded, seconds = done.stderr.rsplit(maxsplit=1)
+    assert loaded == "[]"
+    assert float(seconds) < 0.5
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_of_a_verb_is_described(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
     shown = capsys.readouterr().out
-    verbs = "import-thesis data weights spec train evaluate show-batch summary table figure tex pdf pages readme"
-    for verb in verbs.split():
-        assert f" {verb} " in shown
+    assert shown.startswith(f"Usage: crossres {verb} ")
+    options = [line for line in shown.splitlines() if re.match(r"[ *]+--|[ *]+[A-Z]+  ", line)]
+    assert options
+    assert not [line for line in options if not re.search(r"  [A-Z]", line)]
 
 
-def test_help_loads_nothing_heavy() -> None:
-    code = "import sys, crossres.__main__; print(sorted({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
-    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert shown.strip() == "[]"
-
-
+HEADER = ",".join((*TEXT_COLUMNS, *NUMBER_COLUMNS))
 TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
 
 
@@ -101,22 +114,19 @@ def test_a_path_that_cannot_be_used_is_named(
     assert file.read_bytes() == b""
 
 
-def test_a_table_without_rows_or_numbers_is_no_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    header = ",".join((*TEXT_COLUMNS, *NUMBER_COLUMNS))
-    for rows, told in (("", "(no row)"), ("x," * 10 + "x" + ",1" * 17 + "\n", "(seed holds text)")):
-        (file := tmp_path / "summary.csv").write_text(f"{header}\n{rows}")
-        assert main(["table", "results_summary", "--summary", str(file), "--output-dir", str(tmp_path)]) == 1
-        assert f"summary.csv: not a summary {told}; " in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["some.csv", "some.tar.gz"])
-def test_a_table_that_is_no_summary_is_told_by_its_columns(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / name).write_text("run,accuracy\nkd_32,1\n")
-    assert main(["table", "results_summary", "--summary", str(tmp_path / name), "--output-dir", str(tmp_path)]) == 1
-    assert f"{name}: not a summary (no column suite, thesis_id, role and 24 more" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{HEADER}\n", "(no row)"),
+        (f"{HEADER}\n{'x,' * 10}x{',1' * 17}\n", "(seed holds text)"),
+        ("run,accuracy\nkd_32,1\n", "(no column suite, thesis_id, role and 24 more)"),
+    ],
+)
+def test_what_is_no_summary_is_told(text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (file := tmp_path / "some.tar.gz").write_text(text)
+    assert main(["table", "results_summary", "--summary", str(file), "--output-dir", str(tmp_path)]) == 1
+    assert f"some.tar.gz: not a summary {told}; " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.fixture
@@ -166,10 +176,12 @@ def test_what_describes_a_teacher_is_checked(
     assert shown.startswith(f"crossres: {tmp_path / 'training.json'}: ") and shown.count("\n") == 1
 
 
-def test_a_teacher_s_own_spec_has_no_logits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_teacher_s_own_spec_has_no_logits(
+    shapes_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spec = load_suite(files.suite_file("demo")).resolve("teacher_32", 1)
     write_json(file := tmp_path / "spec.json", spec.model_dump(mode="json"))
-    assert main(["logits", "--spec", str(file), *NEEDS_DATA["logits"]]) == 1
+    assert main(["logits", "--spec", str(file), "--data", str(shapes_root), *NEEDS_DATA["logits"]]) == 1
     assert "run teacher_32 has no teacher, so no logits to store" in capsys.readouterr().err
 
 
@@ -187,13 +199,13 @@ LOGITS = ["logits", "--spec", "s", "--teacher", "t", "--output", "o", "--epochs"
         (["watch", "demo", "--every", "nan"], 'Invalid value "nan" for --every.'),
         (["plan", "--device", "gpu"], 'Invalid value "gpu" for --device. Choose from: "auto", "cuda", "cpu".'),
         (["data", "cifar"], 'Invalid value "cifar" for DATASET. Choose from: "cifar100"'),
-        (["train"], 'Command "train" parameter --spec requires an argument.'),
-        (["trian"], 'Unknown command "trian". Did you mean "train"?'),
+        (["train", "--data", "d"], "train needs --spec; see: crossres train --help"),
+        (["trian"], "no verb 'trian'; did you mean 'train'?"),
         (["train", "--spec", "s", "--devcie", "cpu"], "Unknown option: --devcie. Did you mean --device?"),
-        (["status", "demo", "paper"], "Unused Tokens: ['paper']."),
+        (["status", "demo", "paper"], "status: too many arguments: paper"),
     ],
 )
-def test_a_value_that_no_verb_can_take_is_told_at_once(
+def test_a_usage_error_is_one_line_and_exit_2(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
@@ -201,12 +213,27 @@ def test_a_value_that_no_verb_can_take_is_told_at_once(
     assert shown.startswith(f"crossres: {message}") and shown.count("\n") == 1
 
 
-def test_a_device_out_of_the_environment_is_checked(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "value"), [("CROSSRES_DEVICE", "gpu"), ("CROSSRES_CUDA_GRAPH", "maybe")])
+def test_an_environment_variable_is_checked(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("CROSSRES_DEVICE", "gpu")
-    assert main(["plan", "--suite", "demo"]) == 2
-    assert "CROSSRES_DEVICE" in capsys.readouterr().err
+    monkeypatch.setenv(name, value)
+    assert main(["train", "--spec", "s"]) == 2
+    assert name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "option", "captured"),
+    [("1", [], True), ("0", [], False), ("0", ["--cuda-graph"], True), ("1", ["--no-cuda-graph"], False)],
+)
+def test_an_option_wins_over_its_environment_variable(
+    variable: str, option: list[str], captured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROSSRES_CUDA_GRAPH", variable)
+    monkeypatch.setenv("CROSSRES_DEVICE", "cpu")
+    _, bound, _ = cli.build_app().parse_args(["train", "--spec", "s", *option])
+    assert bound.arguments.get("cuda_graph", True) == captured
+    assert bound.arguments["job"].device == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -242,8 +269,8 @@ def test_a_reader_that_has_had_enough_ends_it_quietly() -> None:
     ("words", "function", "goes_on"),
     [
         (["plan"], "tools.plan.make_plan", False),
-        (["train", "--spec", "s"], "records.record.read_spec", True),
-        ([*LOGITS, "1"], "records.record.read_spec", True),
+        (["train", "--spec", "s"], "training.commands.read_spec", True),
+        ([*LOGITS, "1"], "training.commands.read_spec", True),
     ],
 )
 def test_only_what_can_go_on_says_so(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from crossres.base import CrossresError
-from crossres.cli import build_app
+from crossres.cli import build_app, usage_error
 
 RESUMABLE = ("train", "logits")
 
@@ -24,10 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words[0] if words else ""
     try:
-        build_app()(words, exit_on_error=False, print_error=False)
+        build_app(load=verb in ("", "--help", "-h"))(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()  # here, where a reader that is gone can still be noticed
     except CycloptsError as error:
-        return _fail(" ".join(str(error).split()), 2)
+        return _fail(usage_error(error), 2)
     except CrossresError as error:
         return _fail(error)
     except BrokenPipeError:  # such as `| head`: the reader has had enough

@@ -1,54 +1,86 @@
-"""The table of verbs. A verb is a function in its room's `commands.py`; it is imported when it is called."""
+"""The table of verbs: each is a function of its room's `commands.py`, imported when it is called."""
 
 from __future__ import annotations
 
-from cyclopts import App, Group, Parameter
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
+from cyclopts.help import DefaultFormatter, HelpPanel
+from cyclopts.help import specs as layout
 
 from crossres import __version__
+from crossres.base import nearest
 
-BY_HAND = Group("Run by hand", sort_key=1)
-BY_WORKFLOW = Group("Run by the workflow", sort_key=2)
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
 
-VERBS = (
-    ("plan", BY_HAND, "tools", "Estimate what a suite takes: hours, memory, disk, and what its runs share."),
-    ("status", BY_HAND, "tools", "Show the progress of every run of a suite."),
-    ("watch", BY_HAND, "tools", "Draw the learning curves of a suite while it trains."),
-    ("claims", BY_HAND, "claims", "Print the verdicts of an audit, and check them against required ones."),
-    ("export", BY_HAND, "tools", "Write the best student as safetensors and ONNX, with a model card."),
-    ("show-batch", BY_HAND, "tools", "Draw a training batch as the student and its teacher see it."),
-    ("ship", BY_HAND, "tools", "Copy computed records into paper/records/, where no rule can overwrite them."),
-    ("import-thesis", BY_HAND, "records", "Turn the logs of the thesis into the records of suite `published`."),
-    ("readme", BY_HAND, "tools", "Update the figures and verdicts in the README."),
-    ("docs", BY_HAND, "tools", "Write every generated file: the reference of the keys, and the JSON Schemas."),
-    ("data", BY_WORKFLOW, "training", "Fetch, adopt or generate a data set, and verify it."),
-    ("weights", BY_WORKFLOW, "training", "Fetch or adopt the ImageNet weights of a model, and verify them."),
-    ("spec", BY_WORKFLOW, "suites", "Write the resolved spec of one run and seed."),
-    ("logits", BY_WORKFLOW, "training", "Store a teacher's logits for every batch of a student's stream."),
-    ("train", BY_WORKFLOW, "training", "Train one run, from its last checkpoint if there is one."),
-    ("evaluate", BY_WORKFLOW, "training", "Evaluate a trained run, and write its record."),
-    ("summary", BY_WORKFLOW, "records", "Collect the records of a suite in one table."),
-    ("audit", BY_WORKFLOW, "claims", "Judge the claims of the thesis by the records of a suite."),
-    ("table", BY_WORKFLOW, "report", "Write one table as CSV, LaTeX and Markdown."),
-    ("figure", BY_WORKFLOW, "report", "Draw one figure as PDF and PNG."),
-    ("tex", BY_WORKFLOW, "report", "Fill the template of the report."),
-    ("pdf", BY_WORKFLOW, "report", "Compile the report."),
-    ("pages", BY_WORKFLOW, "report", "Write the HTML pages and captions of `snakemake --report`."),
-)
-"""Name, group, room and line of help. `crossres NAME` calls the function NAME of `crossres.ROOM.commands`."""
+VERBS = {
+    "Run by hand": (
+        *("tools.plan", "tools.status", "tools.watch", "claims.claims", "tools.export", "tools.show_batch"),
+        *("tools.ship", "records.import_thesis", "tools.readme", "tools.docs"),
+    ),
+    "Run by the workflow": (
+        *("training.data", "training.weights", "suites.spec", "training.logits", "training.train", "training.evaluate"),
+        *("records.summary", "claims.audit", "report.table", "report.figure", "report.tex", "report.pdf"),
+        "report.pages",
+    ),
+}
+"""ROOM.FUNCTION of each verb; the function's signature and docstring are its options and help."""
 
 
-def build_app() -> App:
-    """Return the command line. Nothing of a room is imported yet."""
+class PlainSections(DefaultFormatter):
+    """Help as a title and aligned columns per section, without frames."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print one section."""
+        commands = panel.format == "command"
+        columns = layout.get_default_command_columns if commands else layout.get_default_parameter_columns
+        style = layout.TableSpec(padding=(0, 0, 0, 2), pad_edge=True)
+        table = style.build(columns(console, options, panel.entries), panel.entries)
+        console.print(f"[bold]{panel.title}[/bold]", layout.DefaultStyled(table), "", sep="\n")
+
+
+def build_app(load: bool = False) -> App:
+    """Return the command line.
+
+    Args:
+        load: Import every verb, so that the help can describe it; otherwise a verb is imported when it is called.
+    """
     app = App(
         "crossres",
-        "Cross-resolution knowledge distillation: train, evaluate, audit and report.",
+        "Cross-resolution knowledge distillation: train, evaluate, audit, report.",
         version=f"crossres {__version__}",
         default_parameter=Parameter(negative=()),
+        group_commands=Group("Options", sort_key=3),
+        group_arguments=Group("Arguments", sort_key=1),
+        group_parameters=Group("Options", sort_key=2),
+        help_formatter=PlainSections(),
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for order, (name, group, room, text) in enumerate(VERBS):
-        function = name.replace("-", "_")
-        app.command(f"crossres.{room}.commands:{function}", name=name, group=group, help=text, sort_key=order)
+    for title, verbs in VERBS.items():
+        group = Group(title, sort_key=list(VERBS).index(title))
+        for order, verb in enumerate(verbs):
+            room, _, function = verb.partition(".")
+            name = function.replace("_", "-")
+            app.command(f"crossres.{room}.commands:{function}", name=name, group=group, sort_key=order)
     app.register_install_completion_command(help="Install tab completion for your shell.")
+    if load:
+        app.resolved_commands()
     return app
+
+
+def usage_error(error: CycloptsError) -> str:
+    """Return one line that names a wrong verb or option, and the nearest right one."""
+    verb = " ".join(error.command_chain or ())
+    words = error.unused_tokens or []
+    match error:
+        case UnknownCommandError():
+            known = (function.partition(".")[2].replace("_", "-") for verbs in VERBS.values() for function in verbs)
+            return f"no verb '{words[0]}'{nearest(words[0], known)}"
+        case UnusedCliTokensError():
+            return f"{verb}: too many arguments: {' '.join(words)}"
+        case MissingArgumentError(argument=argument) if argument and not argument.tokens:
+            return f"{verb} needs {argument.name}; see: crossres {verb} --help"
+    return " ".join(str(error).split())

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from crossres import files
 from crossres.base import CrossresError
-from crossres.options import Output, Records, SuiteFile, Summary
+from crossres.options import File, Flag, Name, Output, Records, SuiteFile, Summary
+from crossres.records.record import read_record
+from crossres.suites.config import Config, chosen_suite
+from crossres.suites.suite import load_suite
 
 
-def audit(
-    *,
-    suite: SuiteFile,
-    summary: Summary,
-    records: Records,
-    output: Output,
-    claims: Path = files.CLAIMS,
-) -> None:
+def audit(*, suite: SuiteFile, summary: Summary, records: Records, output: Output, claims: File = files.CLAIMS) -> None:
     """Judge the claims of the thesis by the records of a suite.
 
     Args:
@@ -27,9 +22,7 @@ def audit(
     """
     from crossres.claims import audit as auditing
     from crossres.claims.claim import load_claims
-    from crossres.records.record import read_record
     from crossres.records.summary import read_summary
-    from crossres.suites.suite import load_suite
 
     files.check_root()
     document = load_claims(claims)
@@ -42,32 +35,30 @@ def audit(
 
 def claims(
     *,
-    suite: str = "paper",
-    file: Path | None = None,
-    reasons: bool = False,
-    require: Annotated[list[str] | None, Parameter(show_default=False)] = None,
-    recorded: bool = False,
+    suite: Name = "paper",
+    file: File | None = None,
+    reasons: Flag = False,
+    require: Annotated[list[str] | None, Parameter(metavar="ID=VERDICT")] = None,
+    recorded: Flag = False,
 ) -> None:
     """Print the verdicts of an audit, and check them against required ones.
 
     Args:
         suite: Name or file of the suite whose audit to read.
-        file: Another claims.json than that suite's.
+        file: A claims.json to read instead.
         reasons: Also print the reason for each verdict.
-        require: Fail unless a claim has a verdict, as in ID=VERDICT; can be given several times.
-        recorded: Fail unless every verdict is the one on record in paper/claims.yaml.
+        require: Fail unless this claim has this verdict; repeatable.
+        recorded: Fail unless the verdicts are those recorded in paper/claims.yaml.
     """
     from crossres.claims.claim import load_claims
     from crossres.claims.finding import Audit, audit_text, required_verdicts
-    from crossres.suites.config import Config, chosen_suite
 
     if file is None:
         files.check_root()
     wanted = required_verdicts(require or [])
     path = file or files.audit_file(files.suite_dir(chosen_suite(Config(suite=suite)).suite))
     if not file and not path.exists():
-        fix = f"snakemake --cores 1 --config suite={suite} -- claims"
-        raise CrossresError(f"{path}: no such file; to make it: {fix}")
+        raise CrossresError(f"{path}: no such file; to make it: snakemake --cores 1 --config suite={suite} -- claims")
     found = Audit.parse(files.read_json(path), str(path))
     print(audit_text(found, reasons=reasons))
     if recorded:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from crossres import files
-from crossres.options import Output, Records
+from crossres.options import Output, PathName, Records
+from crossres.records.record import read_record, write_record
+from crossres.suites.suite import load_suite
 
 
-def import_thesis(*, source: Annotated[str | None, Parameter(show_default=False)] = None) -> None:
+def import_thesis(*, source: PathName | None = None) -> None:
     """Turn the logs of the thesis into the records of suite `published`.
 
     Args:
         source: Folder or archive with the logs; without it, they are downloaded.
     """
     from crossres.records import thesis
-    from crossres.records.record import write_record
-    from crossres.suites.suite import load_suite
 
     files.check_root()
     for record in thesis.import_records(load_suite(files.suite_file("published")), source):
@@ -29,7 +25,6 @@ def import_thesis(*, source: Annotated[str | None, Parameter(show_default=False)
 
 def summary(*, records: Records, output: Output) -> None:
     """Collect the records of a suite in one table."""
-    from crossres.records.record import read_record
     from crossres.records.summary import summarise
 
     files.write_atomic(output, summarise(read_record(path) for path in records).to_csv(index=False))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from crossres import files
-from crossres.options import AuditFile, Output, OutputDir, Records, SuiteFile, Summary
+from crossres.options import Audit, File, Output, OutputDir, Records, SuiteFile, Summary
+from crossres.records import provenance
+from crossres.records.record import read_record
 
 
 def table(name: str, /, *, summary: Summary, output_dir: OutputDir) -> None:
@@ -28,7 +29,6 @@ def figure(name: str, /, *, summary: Summary, records: Records, output_dir: Outp
     Args:
         name: Name of the figure.
     """
-    from crossres.records.record import read_record
     from crossres.records.summary import read_summary
     from crossres.report import catalog, figures
 
@@ -39,20 +39,15 @@ def figure(name: str, /, *, summary: Summary, records: Records, output_dir: Outp
 
 
 def tex(
-    *,
-    suite: SuiteFile,
-    summary: Summary,
-    records: Records,
-    claims: AuditFile,
-    output: Output,
-    commit: str | None = None,
+    *, suite: SuiteFile, summary: Summary, records: Records, claims: Audit, output: Output, commit: str | None = None
 ) -> None:
-    """Fill the template of the report. The folders figures/ and tables/ are expected beside the output.
+    """Fill the template of the report.
+
+    The folders figures/ and tables/ are expected beside the output.
 
     Args:
         commit: Commit to name in the report; without it, git is asked.
     """
-    from crossres.records import provenance
     from crossres.report import rebuild
     from crossres.report.inputs import ReportInputs
     from crossres.report.tex import BuildInfo, render_report
@@ -68,7 +63,7 @@ def tex(
     files.write_atomic(output, render_report(inputs, output.parent / "figures", output.parent / "tables", build))
 
 
-def pdf(*, source: Path, bibliography: Path, output: Output) -> None:
+def pdf(*, source: File, bibliography: File, output: Output) -> None:
     """Compile the report.
 
     Args:
@@ -82,7 +77,7 @@ def pdf(*, source: Path, bibliography: Path, output: Output) -> None:
     print(f"{output}: built")
 
 
-def pages(*, suite: SuiteFile, summary: Summary, records: Records, claims: AuditFile, output_dir: OutputDir) -> None:
+def pages(*, suite: SuiteFile, summary: Summary, records: Records, claims: Audit, output_dir: OutputDir) -> None:
     """Write the HTML pages and captions of `snakemake --report`."""
     from crossres.report import pages as html
     from crossres.report.inputs import ReportInputs

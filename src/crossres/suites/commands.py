@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from crossres.base import CrossresError
 from crossres.files import write_json
 from crossres.options import Output
+from crossres.suites.spec import Spec
 
 
-def spec(*, resolved: str, output: Output) -> None:
+def spec(*, resolved: Annotated[str, Parameter(metavar="JSON")], output: Output) -> None:
     """Write the resolved spec of one run and seed.
 
     Args:
-        resolved: The spec as JSON, as the workflow resolved it.
+        resolved: The spec, as the workflow resolved it.
     """
-    from crossres.suites.spec import Spec
-
     try:
         document = json.loads(resolved)
     except json.JSONDecodeError as error:

@@ -10,46 +10,72 @@ from cyclopts import Parameter
 
 from crossres import files
 from crossres.base import CrossresError
-from crossres.options import Count, Data, Device, Integer, Runs, Seconds, SpecFile, SuiteName, Threads
+from crossres.options import (
+    Count,
+    Data,
+    Device,
+    File,
+    Flag,
+    Folder,
+    Integer,
+    Name,
+    Runs,
+    Seconds,
+    Spec,
+    SuiteName,
+    Threads,
+)
+from crossres.records import provenance
+from crossres.records.record import Record, read_record, read_spec
+from crossres.suites.config import Config, chosen_suite, file_config
+from crossres.suites.spec import Budget
+from crossres.suites.suite import Suite, load_suite
 
-ConfigFile = Annotated[Path, Parameter(name="--config", help="Configuration of the workflow.")]
-SuiteOrConfig = Annotated[str | None, Parameter(help="Name or file of a suite; by default, that of the configuration.")]
 CONFIG = Path("config/config.yaml")
+ConfigFile = Annotated[File, Parameter(help="Configuration of the workflow.")]
+OtherSuite = Annotated[str | None, Parameter(help="Name or file of a suite; by default, that of the configuration.")]
+
+
+def _suite(name: str) -> Suite:
+    files.check_root()
+    return chosen_suite(Config(suite=name))
+
+
+def _configured(path: Path, suite: str | None) -> tuple[Config, Suite]:
+    files.check_root()
+    config = file_config(path, suite)
+    return config, chosen_suite(config)
 
 
 def plan(
     *,
     suite: SuiteName = "paper",
     run: Runs = None,
-    budget: str | None = None,
+    budget: Annotated[str | None, Parameter(metavar="YAML")] = None,
     teacher_logits: Literal["auto", "live", "stored"] = "auto",
     device: Device = "auto",
     machine: Literal["this", "thesis"] = "this",
-    output: Path | None = None,
+    output: File | None = None,
 ) -> None:
     """Estimate what a suite takes: hours, memory, disk, and what its runs share.
 
     Args:
-        budget: A smaller version of the suite, as YAML, such as '{epochs: 20}'.
+        budget: Limits on the suite, as in the configuration, such as '{epochs: 20}'.
         teacher_logits: Where the teacher's logits come from, as in the configuration.
-        machine: This machine, where `make bench` measured it, or the GPU of the thesis.
-        output: Also write the plan to this file, as JSON.
+        machine: Machine to estimate for: this one, once measured with make bench, or that of the thesis.
+        output: File to write the plan to as JSON, besides printing it.
     """
     import yaml
 
-    from crossres.records import provenance
-    from crossres.suites.config import Config, chosen_suite
-    from crossres.suites.spec import Budget
     from crossres.tools import plan as planning
     from crossres.training.device import use_device
 
-    files.check_root()
-    loaded = chosen_suite(Config(suite=suite))
+    loaded = _suite(suite)
     try:
         cut = Budget.parse(yaml.safe_load(budget), "--budget") if budget else None
     except yaml.YAMLError as error:
         raise CrossresError(f"--budget: not valid YAML: {' '.join(str(error).split())}") from None
-    chosen = {name: loaded.run(name) for name in run or loaded.runs}
+    chosen = {name: loaded.run(name) for name in run or loaded.runs}  # run() names a wrong one
     specs = [loaded.resolve(name, seed, cut) for name, seed in loaded.jobs() if name in chosen]
     if machine == "thesis":
         target, cuda = planning.thesis_machine(), True
@@ -63,14 +89,11 @@ def plan(
         planning.write(made, output)
 
 
-def status(suite: SuiteOrConfig = None, /, *, config: ConfigFile = CONFIG) -> None:
+def status(suite: OtherSuite = None, /, *, config: ConfigFile = CONFIG) -> None:
     """Show the progress of every run of a suite."""
-    from crossres.suites.config import chosen_suite, file_config
     from crossres.tools import status as progress
 
-    files.check_root()
-    settings = file_config(config, suite)
-    loaded = chosen_suite(settings)
+    settings, loaded = _configured(config, suite)
     print(progress.show(progress.states(settings, loaded)))
     truncated = files.suite_dir(loaded.suite, truncated=True)
     if settings.budget is None and truncated.is_dir():
@@ -78,56 +101,51 @@ def status(suite: SuiteOrConfig = None, /, *, config: ConfigFile = CONFIG) -> No
 
 
 def watch(
-    suite: SuiteOrConfig = None,
+    suite: OtherSuite = None,
     /,
     *,
     config: ConfigFile = CONFIG,
     run: Runs = None,
-    field: str = "test_accuracy_pct",
+    field: Name = "test_accuracy_pct",
     every: Seconds = 3.0,
-    once: bool = False,
+    once: Flag = False,
 ) -> None:
     """Draw the learning curves of a suite while it trains.
 
     Args:
-        field: What to draw, such as test_loss or grad_norm.
-        every: Seconds between pictures.
-        once: Draw one picture and end, as it does when its output is piped.
+        field: Field of the history to draw, such as test_loss or grad_norm.
+        every: Time between two pictures.
+        once: Draw one picture and end; so it does when the output is piped.
     """
-    from crossres.suites.config import chosen_suite, file_config
     from crossres.tools import watch as curves
 
-    files.check_root()
-    settings = file_config(config, suite)
-    curves.watch(settings, chosen_suite(settings), run, field, once, every, sys.stdout)
+    curves.watch(*_configured(config, suite), run, field, once, every, sys.stdout)
 
 
 def export(
     suite: SuiteName,
     /,
     *,
-    run: str | None = None,
+    run: Name | None = None,
     seed: Integer | None = None,
-    results: Path | None = None,
+    results: Folder | None = None,
     data: Data = Path("data"),
     threads: Threads = 1,
-    output: Path | None = None,
+    output: Folder | None = None,
 ) -> None:
     """Write the best student as safetensors and ONNX, with a model card.
 
     Args:
-        run: This run instead of the best student.
-        seed: This seed instead of the best one.
+        run: Run to export instead of the best student.
+        seed: Seed to export instead of the best one.
         results: Folder of the suite's results; by default results/SUITE.
         output: Folder to write to; by default export/ in the results.
     """
-    from crossres.suites.config import Config, chosen_suite
     from crossres.tools import export as exporting
     from crossres.tools.choice import choose
     from crossres.training.device import use_device
 
-    files.check_root()
-    loaded = chosen_suite(Config(suite=suite))
+    loaded = _suite(suite)
     use_device("cpu", threads)
     folder = results or files.suite_dir(loaded.suite)
     choice = choose(loaded, folder, run, seed, suite)
@@ -142,12 +160,12 @@ def export(
 
 def show_batch(
     *,
-    spec: SpecFile,
+    spec: Spec,
     data: Data = Path("data"),
     epoch: Count = 1,
     step: Count = 1,
     images: Count = 16,
-    output: Path | None = None,
+    output: File | None = None,
 ) -> None:
     """Draw a training batch as the student and its teacher see it.
 
@@ -155,9 +173,8 @@ def show_batch(
         epoch: Epoch, from 1.
         step: Step in the epoch, from 1.
         images: Number of images to draw.
-        output: PNG file to write; by default beside the spec.
+        output: PNG file to write; by default one beside the spec.
     """
-    from crossres.records.record import read_spec
     from crossres.tools.show_batch import contact_sheet
     from crossres.training.acquire import check
 
@@ -169,27 +186,24 @@ def show_batch(
     print(target)
 
 
-def ship(suite: SuiteName, /, *, run: Runs = None, accept_sources: bool = False) -> None:
+def ship(suite: SuiteName, /, *, run: Runs = None, accept_sources: Flag = False) -> None:
     """Copy computed records into paper/records/, where no rule can overwrite them.
 
     Args:
         accept_sources: Also copy records that an earlier version of the training code computed.
     """
-    from crossres.suites.config import Config, chosen_suite
     from crossres.tools import ship as shipping
 
-    files.check_root()
-    for path in shipping.ship(chosen_suite(Config(suite=suite)), run, accept_sources, suite):
+    for path in shipping.ship(_suite(suite), run, accept_sources, suite):
         print(path)
 
 
-def docs(*, output_dir: Path | None = None) -> None:
+def docs(*, output_dir: Folder | None = None) -> None:
     """Write every generated file: the reference of the keys, and the JSON Schemas that editors read.
 
     Args:
         output_dir: Folder to write to; by default config/.
     """
-    from crossres.records.record import Record
     from crossres.tools import reference
 
     if output_dir is None:
@@ -199,7 +213,7 @@ def docs(*, output_dir: Path | None = None) -> None:
         print(path)
 
 
-def readme(*, file: Path = Path("README.md")) -> None:
+def readme(*, file: File = Path("README.md")) -> None:
     """Update the figures and verdicts in the README.
 
     Args:
@@ -207,10 +221,8 @@ def readme(*, file: Path = Path("README.md")) -> None:
     """
     from crossres.claims.audit import audit
     from crossres.claims.claim import load_claims
-    from crossres.records.record import read_record
     from crossres.records.summary import summarise
     from crossres.report.inputs import ReportInputs
-    from crossres.suites.suite import load_suite
     from crossres.tools import readme as page
 
     files.check_root()

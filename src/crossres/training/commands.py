@@ -1,42 +1,48 @@
-"""Verbs of the training: data, weights, and what is done to one run and seed."""
+"""Verbs of the training: data, weights, and what is computed for one run and seed."""
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from crossres import options
 from crossres.base import CrossresError
 from crossres.files import read_json
-from crossres.options import Count, Data, Device, Output, SpecFile, Threads
+from crossres.options import Count, Data, Device, File, Folder, Output, PathName, Threads
+from crossres.records.record import TrainingResult, read_spec, write_record
 from crossres.suites.datasets import DATASETS
+from crossres.suites.spec import Spec
+
+if TYPE_CHECKING:
+    import torch
 
 
-def data(
-    dataset: Annotated[str, Parameter(choices=tuple(DATASETS))],
-    /,
-    *,
-    root: Data = Path("data"),
-    source: str | None = None,
-) -> None:
+DatasetChoice = Annotated[str, Parameter(choices=tuple(DATASETS))]
+CudaGraph = Annotated[bool, Parameter(negative="--no-cuda-graph", env_var="CROSSRES_CUDA_GRAPH")]
+
+
+def data(dataset: DatasetChoice, /, *, root: Data = Path("data"), source: PathName | None = None) -> None:
     """Fetch, adopt or generate a data set, and verify it.
 
     Args:
         dataset: Name of the data set.
-        source: Folder or archive to take CIFAR from instead of downloading it.
+        source: Folder or archive to take CIFAR from; without it, CIFAR is downloaded.
     """
     from crossres.training.acquire import prepare
 
     print(f"{prepare(dataset, root, source)}: verified")
 
 
-def weights(model: str, /, *, output: Output, source: Path | None = None) -> None:
+def weights(model: str, /, *, output: Output, source: Folder | None = None) -> None:
     """Fetch or adopt the ImageNet weights of a model, and verify them.
 
     Args:
-        model: LIBRARY/NAME of the model, such as torchvision/efficientnet_v2_s.
-        source: Folder to take the file from instead of downloading it.
+        model: The model as LIBRARY/NAME, such as torchvision/efficientnet_v2_s.
+        source: Folder to take the file from; without it, the file is downloaded.
     """
     from crossres.training.models import fetch_weights
 
@@ -44,16 +50,29 @@ def weights(model: str, /, *, output: Output, source: Path | None = None) -> Non
     print(f"{output}: verified")
 
 
-def train(
-    *,
-    spec: SpecFile,
-    data: Data = Path("data"),
-    teacher: Path | None = None,
-    weights: Path | None = None,
-    device: Device = "auto",
-    threads: Threads = 1,
-    cuda_graph: Annotated[bool, Parameter(negative="--no-cuda-graph", env_var="CROSSRES_CUDA_GRAPH")] = True,
-) -> None:
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Job:
+    """Options of the verbs that compute something for one run and seed."""
+
+    spec: options.Spec
+    data: Data = Path("data")
+    device: Device = "auto"
+    threads: Threads = 1
+
+    def start(self, teacher: Path | None = None) -> tuple[Spec, torch.device]:
+        """Check the spec, the data set and what describes the teacher's weights; then set up the device."""
+        from crossres.training.acquire import check
+        from crossres.training.device import use_device
+
+        spec = read_spec(self.spec)
+        check(spec.dataset.name, self.data)
+        if teacher and (described := teacher.with_name("training.json")).is_file():
+            TrainingResult.parse(read_json(described), str(described))
+        return spec, use_device(self.device, self.threads)
+
+
+def train(*, job: Job, teacher: File | None = None, weights: File | None = None, cuda_graph: CudaGraph = True) -> None:
     """Train one run, from its last checkpoint if there is one.
 
     Args:
@@ -61,33 +80,15 @@ def train(
         weights: ImageNet weights to start from.
         cuda_graph: Capture the training step as one CUDA graph.
     """
-    from crossres.records.record import read_spec
-    from crossres.training.acquire import check
-    from crossres.training.device import use_device
     from crossres.training.loop import Trainer
     from crossres.training.progress import ProgressBar
 
-    resolved = read_spec(spec)
-    check(resolved.dataset.name, data)
-    _check_teacher(teacher)
-    chosen = use_device(device, threads)
-    progress = ProgressBar(f"{resolved.run} seed {resolved.seed}", resolved.optimisation.epochs)
-    try:
-        Trainer(resolved, data, spec.parent, chosen, teacher, weights, cuda_graph).fit(progress)
-    finally:
-        progress.close()
+    spec, device = job.start(teacher)
+    with closing(ProgressBar(f"{spec.run} seed {spec.seed}", spec.optimisation.epochs)) as progress:
+        Trainer(spec, job.data, job.spec.parent, device, teacher, weights, cuda_graph).fit(progress)
 
 
-def logits(
-    *,
-    spec: SpecFile,
-    teacher: Path,
-    epochs: Count,
-    output: Path,
-    data: Data = Path("data"),
-    device: Device = "auto",
-    threads: Threads = 1,
-) -> None:
+def logits(*, job: Job, teacher: File, epochs: Count, output: Folder) -> None:
     """Store a teacher's logits for every batch of a student's stream.
 
     Args:
@@ -95,50 +96,25 @@ def logits(
         epochs: Epochs of the stream to store.
         output: Folder of the stored logits.
     """
-    from crossres.records.record import read_spec
-    from crossres.training.acquire import check
-    from crossres.training.device import use_device
     from crossres.training.progress import ProgressBar
     from crossres.training.teacher import store_pass
 
-    student = read_spec(spec)
-    if student.teacher is None:
-        raise CrossresError(f"{spec}: run {student.run} has no teacher, so no logits to store; give a student's spec")
-    check(student.dataset.name, data)
-    _check_teacher(teacher)
-    chosen = use_device(device, threads)
-    progress = ProgressBar(f"logits of {student.teacher} seed {student.teacher_seed}", epochs)
-    try:
-        store_pass(student, teacher, data, epochs, output, chosen, progress)
-    finally:
-        progress.close()
+    spec, device = job.start(teacher)
+    if spec.teacher is None:
+        raise CrossresError(f"{job.spec}: run {spec.run} has no teacher, so no logits to store; give a student's spec")
+    with closing(ProgressBar(f"logits of {spec.teacher} seed {spec.teacher_seed}", epochs)) as progress:
+        store_pass(spec, teacher, job.data, epochs, output, device, progress)
 
 
-def _check_teacher(weights: Path | None) -> None:
-    """Check the description of a teacher's weights, if there is one beside them."""
-    from crossres.records.record import TrainingResult
-
-    if weights is not None and (described := weights.with_name("training.json")).is_file():
-        TrainingResult.parse(read_json(described), str(described))
-
-
-def evaluate(
-    *, spec: SpecFile, output: Output, data: Data = Path("data"), device: Device = "auto", threads: Threads = 1
-) -> None:
+def evaluate(*, job: Job, output: Output) -> None:
     """Evaluate a trained run, and write its record."""
-    from crossres.records.record import TrainingResult, read_spec, write_record
     from crossres.training import evaluate as evaluation
-    from crossres.training.acquire import check
     from crossres.training.checkpoint import discard_state
-    from crossres.training.device import use_device
 
-    resolved = read_spec(spec)
-    check(resolved.dataset.name, data)
-    chosen = use_device(device, threads)
-    path = spec.with_name("training.json")
+    spec, device = job.start()
+    folder, path = job.spec.parent, job.spec.with_name("training.json")
     training = TrainingResult.parse(read_json(path), str(path))
-    record = evaluation.evaluate(resolved, spec.parent, training, data, chosen)
+    record = evaluation.evaluate(spec, folder, training, job.data, device)
     write_record(output, record)
-    discard_state(spec.parent, training)
-    images = len(record.predictions or [])
-    print(f"{record.spec.run} seed {record.spec.seed}: {record.best.top1_pct:.2f} % on {images} test images")
+    discard_state(folder, training)
+    print(f"{spec.run} seed {spec.seed}: {record.best.top1_pct:.2f} % on {len(record.predictions or [])} test images")
