@@ -1,30 +1,44 @@
-"""The results in README.md: two figures and the verdicts on the claims, by the suite `published`."""
+"""The results in README.md, three findings with two figures, and docs/verdicts.md with the verdict on every claim."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from crossres import files
 from crossres.base import CrossresError
-from crossres.claims.finding import Audit
+from crossres.claims.audit import audit
+from crossres.claims.claim import load_claims
+from crossres.claims.finding import Audit, Finding, interval_text, value_text
 from crossres.files import read_text, write_atomic
+from crossres.records.record import read_record
+from crossres.records.summary import summarise
 from crossres.report import figures, pages
-from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
+from crossres.suites.suite import load_suite
 
-FIGURES = ("fig4_retention_bar", "fig7_matched_epochs")
-"""The figures that it shows."""
 START, END = "<!-- results: written by `make readme` -->", "<!-- end of results -->"
+FINDINGS = {
+    "fig4_retention_bar": (
+        "**Retention compares students of one teacher only.** The student of the 64 px teacher retains {retained} % of "
+        "its teacher's accuracy. The same student retains more of the 32 px teacher's: the difference is "
+        "{retained_control} points."
+    ),
+    "fig7_matched_epochs": (
+        "**DKD with β = 8 was stopped early; at equal epochs, most of its deficit is gone.** Its accuracy minus that "
+        "of KD is {collapse} points at the end, but {collapse_control} points at equal epochs."
+    ),
+}
+"""The findings that have a figure, by its name."""
+LAST_FINDING = (
+    "**The thesis's runs cannot show what resolution contributes.** The student of the 64 px teacher gains {gain} "
+    "points, but the two teachers also differ in {settings} training settings. With the small networks that were "
+    "trained here, the same comparison gives {gain_here} points, and teachers that differ in resolution alone give "
+    "{gain_control} points."
+)
 
 
 def write(readme: Path, inputs: ReportInputs) -> list[Path]:
-    """Draw the figures into `docs/figures/` beside the README, and write what is between its two marks.
-
-    Args:
-        readme: The README; what is outside the marks stays as it is.
-        inputs: The suite, its records, their summary and the audit.
-
-    Returns:
-        The files.
+    """Write the results of the suite `published` between the two marks, the figures, and the page of verdicts.
 
     Raises:
         CrossresError: When the README lacks a mark.
@@ -33,21 +47,57 @@ def write(readme: Path, inputs: ReportInputs) -> list[Path]:
     _, end, after = rest.partition(END)
     if not (start and end):
         raise CrossresError(f"{readme}: the line '{END if start else START}' is missing; put it back")
-    drawn = [readme.parent / "docs/figures" / f"{name}.svg" for name in FIGURES]
-    for name, path in zip(FIGURES, drawn, strict=True):
+    docs = readme.parent / "docs"
+    drawn = [docs / "figures" / f"{name}.svg" for name in FINDINGS]
+    for name, path in zip(FINDINGS, drawn, strict=True):
         figures.render(name, inputs.summary, inputs.records, path)
-    shown = _shown(Facts(inputs.suite, inputs.records, inputs.summary), inputs.audit)
-    write_atomic(readme, before + "\n\n".join([START, *shown, END]) + after)
-    return [readme, *drawn]
+    mini = _audit_of_mini()
+    write_atomic(readme, before + "\n\n".join([START, *_paragraphs(inputs, mini), END]) + after)
+    write_atomic(docs / "verdicts.md", _verdicts(inputs.audit, mini))
+    return [readme, docs / "verdicts.md", *drawn]
 
 
-def _shown(facts: Facts, audit: Audit) -> list[str]:
-    """Return the paragraphs."""
-    shown = []
-    for name in FIGURES:
+def _audit_of_mini() -> Audit:
+    suite = load_suite(files.suite_file("mini"))
+    records = [read_record(files.shipped_record(suite.suite, run, seed)) for run, seed in suite.jobs()]
+    return audit(suite, records, summarise(records), load_claims(files.CLAIMS))
+
+
+def _paragraphs(inputs: ReportInputs, mini: Audit) -> list[str]:
+    numbers, shown = _numbers(inputs.audit, mini), []
+    for name, finding in FINDINGS.items():
         title = str(figures.load(name).__doc__).rstrip(".")
-        shown += [f"![{title}](docs/figures/{name}.svg)", f"<sub>{pages.caption('figures', name, facts)}</sub>"]
-    counts = ", ".join(f"{number} {verdict}" for verdict, number in audit.counts().items())
-    summary = f"<summary>The thesis's {len(audit.findings)} claims: {counts}</summary>"
-    rows = [f"| {finding.statement} | {finding.verdict} |" for finding in audit.findings]
-    return [*shown, f"<details>\n{summary}", "\n".join(["| claim | verdict |", "|---|---|", *rows]), "</details>"]
+        caption = pages.caption("figures", name, inputs.facts)
+        shown += [finding.format(**numbers), f"![{title}](docs/figures/{name}.svg)", f"<sub>{caption}</sub>"]
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in inputs.audit.counts().items())
+    total = len(inputs.audit.findings)
+    judged = f"By its own logs, the thesis's {total} claims are: {counts}. [Every verdict](docs/verdicts.md)"
+    return [*shown, LAST_FINDING.format(**numbers), judged]
+
+
+def _numbers(published: Audit, mini: Audit) -> dict[str, str]:
+    """Return what the findings quote, each number with its 95 % interval if it has one."""
+
+    def number(finding: Finding, control: bool = False) -> str:
+        estimate = finding.controls[0].estimate if control else finding.single.estimate
+        return f"{value_text(estimate)} {interval_text(estimate)}".strip().replace("-", "−") if estimate else "?"
+
+    logs, here = ({finding.id: finding for finding in found.findings} for found in (published, mini))
+    return {
+        "retained": number(logs["retained_and_small"]),
+        "retained_control": number(logs["retained_and_small"], control=True),
+        "collapse": number(logs["dkd_collapse"]),
+        "collapse_control": number(logs["dkd_collapse"], control=True),
+        "gain": number(logs["cross_resolution_gain"]),
+        "settings": str(len(logs["cross_resolution_gain"].also_differs)),
+        "gain_here": number(here["cross_resolution_gain"]),
+        "gain_control": number(here["cross_resolution_gain"], control=True),
+    }
+
+
+def _verdicts(published: Audit, mini: Audit) -> str:
+    head = ["| claim | by the thesis's logs | by the small networks of `mini` |", "|---|---|---|"]
+    pairs = zip(published.findings, mini.findings, strict=True)
+    rows = [f"| {logs.statement} | {logs.verdict} | {here.verdict} |" for logs, here in pairs]
+    text = "Generated by `make readme`. [How claims are judged](partial-rebuilds.md#the-verdicts)"
+    return "\n".join(["# Every verdict", "", text, "", *head, *rows, ""])
