@@ -31,29 +31,6 @@ class EarlyStop(NamedTuple):
     schedules_differ: bool
 
 
-class RetentionRange(NamedTuple):
-    """The students with the lowest and the highest retention."""
-
-    low: str
-    high: str
-    teachers: int
-
-
-class UnstableLoss(NamedTuple):
-    """A teacher whose test loss exceeds a threshold."""
-
-    run: str
-    epochs_above: int
-    epochs: int
-    seed: int
-    worst: Number
-    worst_epoch: int
-    last: Number
-    students: list[str]
-    others: list[tuple[str, Number]]
-    """The other teachers, with the test loss of their last epoch."""
-
-
 class Findings:
     """What the findings say of single runs."""
 
@@ -65,7 +42,7 @@ class Findings:
 
     @property
     def teachers_differ_otherwise(self) -> list[str]:
-        """In what the teachers of `kd_32` and `kd_64_to_32` differ beside their view of the images."""
+        """In what the teachers of `kd_32` and `kd_64_to_32` differ besides their view of the images."""
         old, new = (self.facts.spec(run).teacher for run in ("kd_32", "kd_64_to_32"))
         return self.comparisons.differ_in(str(old), str(new), except_for="own image")
 
@@ -103,38 +80,23 @@ class Findings:
         return listing(f"{gap.worded(*LEVELS)} {self.facts.label(other)}" for other, gap in gaps.items())
 
     @property
-    def retention(self) -> RetentionRange | None:
-        """The range of retention, where it is of several teachers."""
-        teachers = [run for run in self.facts.runs("teacher") if self.facts.taught_by(run)]
-        if len(teachers) < 2:
-            return None
-        low, *_, high = sorted(self.facts.runs("student"), key=lambda run: self.facts.value(run, "retention_pct"))
-        return RetentionRange(low, high, len(teachers))
+    def students_by_retention(self) -> list[str]:
+        """The students from the lowest retention to the highest."""
+        return sorted(self.facts.runs("student"), key=lambda run: self.facts.value(run, "retention_pct"))
 
     @property
-    def unstable_losses(self) -> list[UnstableLoss]:
-        """The teachers whose test loss exceeds the threshold."""
-        facts, teachers = self.facts, self.facts.runs("teacher")
-        last = {run: Number(facts.record(run).history[-1].test_loss, 2) for run in teachers}
-        found = []
-        for run in teachers:
-            history = facts.record(run).history
-            above = sum(epoch.test_loss > self.loss_threshold for epoch in history)
-            worst = max(history, key=lambda epoch: epoch.test_loss)
-            peak, others = Number(worst.test_loss, 2), [(other, last[other]) for other in teachers if other != run]
-            seen = (above, len(history), facts.spec(run).seed, peak, worst.epoch, last[run])
-            found += [UnstableLoss(run, *seen, facts.taught_by(run), others)] if above else []
-        return found
+    def teachers_in_use(self) -> list[str]:
+        return [run for run in self.facts.runs("teacher") if self.facts.taught_by(run)]
 
     @property
-    def selection_gains(self) -> str:
-        """How much choosing the epoch on the test images adds: `0.15 (v2) to 0.74 points (v4)`."""
-        facts = self.facts
-        chosen = [run for run, spec in facts.specs.items() if spec.optimisation.select == "best_on_test"]
-        low, high = (choose(chosen, key=facts.selection_gain) for choose in (min, max))
-        if low == high:
-            return f"{facts.selection_gain(low)} points"
-        return (
-            f"{facts.selection_gain(low)} ({facts.label(low)}) to {facts.selection_gain(high)} points "
-            f"({facts.label(high)})"
-        )
+    def unstable_losses(self) -> dict[str, int]:
+        """The teachers whose test loss exceeds the threshold, with the number of epochs in which it does."""
+        histories = {run: self.facts.record(run).history for run in self.facts.runs("teacher")}
+        above = {run: sum(epoch.test_loss > self.loss_threshold for epoch in h) for run, h in histories.items()}
+        return {run: epochs for run, epochs in above.items() if epochs}
+
+    @property
+    def selected_on_test_by_gain(self) -> list[str]:
+        """The runs whose epoch is selected on the test images, from the least gained by the selection to the most."""
+        chosen = [run for run, spec in self.facts.specs.items() if spec.optimisation.select == "best_on_test"]
+        return sorted(chosen, key=self.facts.selection_gain)

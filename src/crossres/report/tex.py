@@ -73,6 +73,7 @@ def environment(template: Path) -> jinja2.Environment:
     )
     env.globals.update(abs=abs, counted=counted, portion=portion)
     env.filters.update(latex=Latex, mono=mono, sourced=sourced, listing=listing, capitalised=capitalised)
+    env.filters["fixed"] = lambda number: str(Number(number, 2))
     env.filters["cells"] = lambda row: Latex(" & ".join(map(finalize, row)))
     return env
 
@@ -116,25 +117,17 @@ def render_report(
         raise CrossresError(f"{template}: {error}") from error
 
 
-class SetFigure(NamedTuple):
-    """A figure, set for LaTeX."""
+class SetExhibit(NamedTuple):
+    """A figure or table, set for LaTeX."""
 
     name: str
     caption: Latex
     module: str
-    """Path of the file that draws it."""
-    width: Latex
-    narrow: bool
-    """Whether it is one column wide."""
-
-
-class SetTable(NamedTuple):
-    """A table, set for LaTeX."""
-
-    name: str
-    caption: Latex
-    module: str
-    tabular: Latex
+    """Path of the file that makes it."""
+    body: Latex
+    """The width of a figure; the tabular of a table."""
+    narrow: bool = False
+    """Whether a figure is one column wide."""
 
 
 @dataclass(frozen=True)
@@ -156,32 +149,32 @@ class SetExhibits:
         names = self._ordered(kind, section)
         return Latex(" ".join(to_latex(exhibits.load(kind, name).reference(self.facts)) for name in names))
 
-    def figure_rows(self, section: str) -> list[list[SetFigure]]:
+    def figure_rows(self, section: str) -> list[list[SetExhibit]]:
         """Return the figures of a section in rows: neighbours that are one column wide stand side by side."""
-        rows: list[list[SetFigure]] = []
+        rows: list[list[SetExhibit]] = []
         for name in self._ordered("figures", section):
             width = pdf_width_in(self.figures_dir / f"{name}.pdf")
             shown = Latex(r"\linewidth" if width > TEXT_WIDTH_IN else f"{width:.2f}in")
-            figure = SetFigure(name, *self._caption("figures", name), shown, narrow=width <= NARROW_IN)
+            figure = self._set("figures", name, shown, narrow=width <= NARROW_IN)
             if figure.narrow and rows and len(rows[-1]) == 1 and rows[-1][0].narrow:
                 rows[-1].append(figure)
             else:
                 rows.append([figure])
         return rows
 
-    def tables(self, section: str) -> list[SetTable]:
+    def tables(self, section: str) -> list[SetExhibit]:
         """Return the tables of a section."""
         found = []
         for name in self._ordered("tables", section):
             file = self.tables_dir / f"{name}.tex"
             if not file.is_file():
                 raise CrossresError(f"{file}: no such file; the report needs the table '{name}'")
-            tabular = Latex(file.read_text(encoding="utf-8").rstrip())
-            found.append(SetTable(name, *self._caption("tables", name), tabular))
+            found.append(self._set("tables", name, Latex(file.read_text(encoding="utf-8").rstrip())))
         return found
 
-    def _caption(self, kind: str, name: str) -> tuple[Latex, str]:
-        return to_latex(exhibits.load(kind, name).caption(self.facts)), f"src/crossres/report/{kind}/{name}.py"
+    def _set(self, kind: str, name: str, body: Latex, narrow: bool = False) -> SetExhibit:
+        caption = to_latex(exhibits.load(kind, name).caption(self.facts))
+        return SetExhibit(name, caption, f"src/crossres/report/{kind}/{name}.py", body, narrow)
 
     def _ordered(self, kind: str, section: str) -> list[str]:
         """Return the figures or tables of a section in their order."""
