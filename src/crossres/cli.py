@@ -51,7 +51,7 @@ def build_app(load: bool = False) -> App:
         "crossres",
         "Cross-resolution knowledge distillation: train, evaluate, audit, report.",
         version=f"crossres {__version__}",
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), allow_repeating=True),  # the last one wins, or is added to a list
         group_commands=Group("Options", sort_key=3),
         group_arguments=Group("Arguments", sort_key=1),
         group_parameters=Group("Options", sort_key=2),
