@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from crossres.files import write_json
 from crossres.records.summary import NUMBER_COLUMNS, TEXT_COLUMNS
 from crossres.suites.suite import load_suite
 
+Failure = Callable[..., str]
 VERBS = [verb.partition(".")[2].replace("_", "-") for verbs in cli.VERBS.values() for verb in verbs]
 
 
@@ -44,7 +46,21 @@ def test_every_option_of_a_verb_is_described(verb: str, capsys: pytest.CaptureFi
     assert not [line for line in options if not re.search(r"  [A-Z]", line)]
 
 
+@pytest.fixture
+def failure(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a verb that fails, and return the one line that it prints."""
+
+    def run(words: Sequence[str], status: int = 1) -> str:
+        assert main(words) == status
+        shown = capsys.readouterr().err
+        assert shown.startswith("crossres: ") and shown.count("\n") == 1
+        return shown.removeprefix("crossres: ")
+
+    return run
+
+
 HEADER = ",".join((*TEXT_COLUMNS, *NUMBER_COLUMNS))
+PDF = ["--bibliography", "b", "--output", "x"]
 TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
 
 
@@ -64,23 +80,6 @@ TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
         (["figure", "nosuch", "--records", "r", *TABLE[2:], "no.csv"], "no figure 'nosuch'; known: fig"),
         (["export", "published"], "its figures were not computed here, so there are no weights to export"),
         (["plan", "--budget", "{epochs: "], "--budget: not valid YAML: while parsing a flow node"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_1(
-    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([word.format(tmp=tmp_path) if word == "{tmp}" else word for word in words]) == 1
-    shown = capsys.readouterr().err
-    assert message in shown
-    assert shown.count("\n") == 1
-
-
-PDF = ["--bibliography", "b", "--output", "x"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
         (["pdf", "--source", "no.tex", *PDF], "no.tex: No such file or directory"),
         (["readme", "--file", "no.md"], "no.md: No such file or directory"),
         (["status", "--config", "{tmp}"], "{tmp}: Is a directory"),
@@ -101,16 +100,15 @@ PDF = ["--bibliography", "b", "--output", "x"]
         (["plan", "--suite", "demo", "--device", "cpu", "--output", "{file}/x"], "{file}/x: could not be written"),
     ],
 )
-def test_a_path_that_cannot_be_used_is_named(
-    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_is_one_line_and_exit_1(words: list[str], message: str, tmp_path: Path, failure: Failure) -> None:
     (file := tmp_path / "file").touch()
     (tmp_path / "binary").write_bytes(b"\xf3\xff")
     (tmp_path / "cut.tar.gz").write_bytes(gzip.compress(bytes(10_240))[:20])
-    assert main([word.format(tmp=tmp_path, file=file) for word in words]) == 1
-    shown = capsys.readouterr().err
-    assert shown.startswith(f"crossres: {message.format(tmp=tmp_path, file=file)}")
-    assert shown.count("\n") == 1
+
+    def fill(word: str) -> str:
+        return word.replace("{tmp}", str(tmp_path)).replace("{file}", str(file))
+
+    assert fill(message) in failure([fill(word) for word in words])
     assert file.read_bytes() == b""
 
 
@@ -122,19 +120,18 @@ def test_a_path_that_cannot_be_used_is_named(
         ("run,accuracy\nkd_32,1\n", "(no column suite, thesis_id, role and 24 more)"),
     ],
 )
-def test_what_is_no_summary_is_told(text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_summary_is_told(text: str, told: str, tmp_path: Path, failure: Failure) -> None:
     (file := tmp_path / "some.tar.gz").write_text(text)
-    assert main(["table", "results_summary", "--summary", str(file), "--output-dir", str(tmp_path)]) == 1
-    assert f"some.tar.gz: not a summary {told}; " in capsys.readouterr().err
+    shown = failure(["table", "results_summary", "--summary", str(file), "--output-dir", str(tmp_path)])
+    assert f"some.tar.gz: not a summary {told}; " in shown
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.fixture
-def spec_file(tmp_path: Path) -> Path:
-    """The spec of a student of `demo`, in a folder of its own."""
-    spec = load_suite(files.suite_file("demo")).resolve("kd_32", 1)
-    write_json(file := tmp_path / "kd_32/seed1/spec.json", spec.model_dump(mode="json"))
-    return file
+def write_spec(folder: Path, run: str = "kd_32") -> str:
+    """Write the spec of a run of `demo`."""
+    spec = load_suite(files.suite_file("demo")).resolve(run, 1)
+    write_json(file := folder / run / "seed1/spec.json", spec.model_dump(mode="json"))
+    return str(file)
 
 
 NEEDS_DATA = {
@@ -156,33 +153,24 @@ NEEDS_DATA = {
     ],
     ids=str,
 )
-def test_data_that_was_not_made_ready(
-    verb: str, manifest: Any, told: str, spec_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_that_was_not_made_ready(verb: str, manifest: Any, told: str, tmp_path: Path, failure: Failure) -> None:
     if manifest is not None:
         write_json(files.data_manifest(tmp_path, "shapes"), manifest)
-    assert main([verb, "--spec", str(spec_file), "--data", str(tmp_path), *NEEDS_DATA[verb]]) == 1
-    assert capsys.readouterr().err.startswith(f"crossres: {files.data_manifest(tmp_path, 'shapes')}: {told}")
+    shown = failure([verb, "--spec", write_spec(tmp_path), "--data", str(tmp_path), *NEEDS_DATA[verb]])
+    assert shown.startswith(f"{files.data_manifest(tmp_path, 'shapes')}: {told}")
 
 
 @pytest.mark.parametrize("verb", ["train", "logits"])
-def test_what_describes_a_teacher_is_checked(
-    verb: str, spec_file: Path, shapes_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_describes_a_teacher_is_checked(verb: str, shapes_root: Path, tmp_path: Path, failure: Failure) -> None:
     write_json(tmp_path / "training.json", [])
-    words = ["--spec", str(spec_file), "--data", str(shapes_root), "--teacher", str(tmp_path / "weights.safetensors")]
-    assert main([verb, *words, *NEEDS_DATA[verb][2:]]) == 1
-    shown = capsys.readouterr().err
-    assert shown.startswith(f"crossres: {tmp_path / 'training.json'}: ") and shown.count("\n") == 1
+    words = ["--spec", write_spec(tmp_path), "--data", str(shapes_root), "--teacher", f"{tmp_path}/weights.safetensors"]
+    assert failure([verb, *words, *NEEDS_DATA[verb][2:]]).startswith(f"{tmp_path}/training.json: ")
 
 
-def test_a_teacher_s_own_spec_has_no_logits(
-    shapes_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    spec = load_suite(files.suite_file("demo")).resolve("teacher_32", 1)
-    write_json(file := tmp_path / "spec.json", spec.model_dump(mode="json"))
-    assert main(["logits", "--spec", str(file), "--data", str(shapes_root), *NEEDS_DATA["logits"]]) == 1
-    assert "run teacher_32 has no teacher, so no logits to store" in capsys.readouterr().err
+def test_a_teacher_s_own_spec_has_no_logits(shapes_root: Path, tmp_path: Path, failure: Failure) -> None:
+    spec = write_spec(tmp_path, "teacher_32")
+    shown = failure(["logits", "--spec", spec, "--data", str(shapes_root), *NEEDS_DATA["logits"]])
+    assert "run teacher_32 has no teacher, so no logits to store" in shown
 
 
 LOGITS = ["logits", "--spec", "s", "--teacher", "t", "--output", "o", "--epochs"]
@@ -205,21 +193,16 @@ LOGITS = ["logits", "--spec", "s", "--teacher", "t", "--output", "o", "--epochs"
         (["status", "demo", "paper"], "status: too many arguments: paper"),
     ],
 )
-def test_a_usage_error_is_one_line_and_exit_2(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(words) == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith(f"crossres: {message}") and shown.count("\n") == 1
+def test_a_usage_error_is_one_line_and_exit_2(words: list[str], message: str, failure: Failure) -> None:
+    assert failure(words, status=2).startswith(message)
 
 
 @pytest.mark.parametrize(("name", "value"), [("CROSSRES_DEVICE", "gpu"), ("CROSSRES_CUDA_GRAPH", "maybe")])
 def test_an_environment_variable_is_checked(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, failure: Failure
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert main(["train", "--spec", "s"]) == 2
-    assert name in capsys.readouterr().err
+    assert name in failure(["train", "--spec", "s"], status=2)
 
 
 @pytest.mark.parametrize(
@@ -242,12 +225,10 @@ def test_an_option_wins_over_its_environment_variable(
     ids=lambda words: words[0],
 )
 def test_what_reads_the_project_says_where_it_is_run(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Failure
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(words) == 1
-    told = f"run this from the repository's root; {tmp_path} has no workflow/suites"
-    assert capsys.readouterr().err == f"crossres: {told}\n"
+    assert failure(words) == f"run this from the repository's root; {tmp_path} has no workflow/suites\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -274,19 +255,14 @@ def test_a_reader_that_has_had_enough_ends_it_quietly() -> None:
     ],
 )
 def test_only_what_can_go_on_says_so(
-    words: list[str],
-    function: str,
-    goes_on: bool,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], function: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch, failure: Failure
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"crossres.{function}", interrupted)
-    assert main(words) == 130
-    shown = capsys.readouterr().err
-    assert shown.startswith("crossres: interrupted")
+    shown = failure(words, status=130)
+    assert shown.startswith("interrupted")
     assert ("go on from the last epoch" in shown) == goes_on
 
 

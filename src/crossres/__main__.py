@@ -1,4 +1,4 @@
-"""`crossres VERB`: run one verb, and turn what went wrong into one line and an exit status."""
+"""Run `crossres VERB`; an error is one line on standard error and an exit status."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = words[0] if words else ""
     try:
         build_app(load=verb in ("", "--help", "-h"))(words, exit_on_error=False, print_error=False)
-        sys.stdout.flush()  # here, where a reader that is gone can still be noticed
+        sys.stdout.flush()  # a closed pipe raises here, where it is handled
     except CycloptsError as error:
         return _fail(usage_error(error), 2)
     except CrossresError as error:
         return _fail(error)
-    except BrokenPipeError:  # such as `| head`: the reader has had enough
+    except BrokenPipeError:  # such as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
         return 128 + signal.SIGPIPE
     except OSError as error:
