@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from crossres.base import CrossresError
-from crossres.claims.statistics import half_width
 from crossres.files import shipped_record, suite_file
 from crossres.records.record import Record, read_record
 from crossres.records.summary import NUMBER_COLUMNS, TEXT_COLUMNS, read_summary, summarise
@@ -104,12 +102,6 @@ def test_several_seeds_give_a_mean_and_a_t_interval(published: pd.DataFrame, tmp
     assert (row["seeds"], row["accuracy_pct"], row["accuracy_ci95_pct"]) == ("3", "76.65", f"{4.302653 / 3**0.5:.2f}")
     assert r"76.65 $\pm$ 2.48" in files[1].read_text(encoding="utf-8")
     assert "76.65 ± 2.48" in files[2].read_text(encoding="utf-8")
-
-
-def test_half_width_needs_two_values() -> None:
-    assert math.isnan(half_width([1.0]))
-    assert math.isnan(half_width([]))
-    assert half_width([1.0, 3.0]) == pytest.approx(12.7062, abs=1e-4)
 
 
 def test_a_run_that_teaches_none_and_has_no_teacher_is_alone(records: list[Record]) -> None:

@@ -93,7 +93,8 @@ rule figure:
         summary=rules.summary.output,
         records=FLOW.records,
         module="src/crossres/report/figures/{name}.py",
-        shared="src/crossres/report/drawing.py",
+        shared=FLOW.code("report/drawing"),
+        style="src/crossres/report/drawing/journal.mplstyle",
     output:
         f"{RESULTS}/figures/{{name}}.pdf",
         report(

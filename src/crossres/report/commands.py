@@ -17,9 +17,8 @@ def table(name: str, /, *, summary: Summary, output_dir: OutputDir) -> None:
         name: Name of the table.
     """
     from crossres.records.summary import read_summary
-    from crossres.report import catalog, tables
+    from crossres.report import tables
 
-    catalog.check_name("tables", name)
     tables.write(name, read_summary(summary), output_dir)
 
 
@@ -30,9 +29,8 @@ def figure(name: str, /, *, summary: Summary, records: Records, output_dir: Outp
         name: Name of the figure.
     """
     from crossres.records.summary import read_summary
-    from crossres.report import catalog, figures
+    from crossres.report import figures
 
-    catalog.check_name("figures", name)
     loaded = [read_record(path) for path in records]
     stem = output_dir / name
     figures.render(name, read_summary(summary), loaded, stem.with_suffix(".pdf"), stem.with_suffix(".png"))
@@ -79,7 +77,7 @@ def pdf(*, source: File, bibliography: File, output: Output) -> None:
 
 def pages(*, suite: SuiteFile, summary: Summary, records: Records, claims: Audit, output_dir: OutputDir) -> None:
     """Write the HTML pages and captions of `snakemake --report`."""
-    from crossres.report import pages as html
+    from crossres.report import html
     from crossres.report.inputs import ReportInputs
 
     files.check_root()

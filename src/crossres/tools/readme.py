@@ -12,7 +12,7 @@ from crossres.claims.finding import Audit, Finding, interval_text, value_text
 from crossres.files import read_text, write_atomic
 from crossres.records.record import read_record
 from crossres.records.summary import summarise
-from crossres.report import figures, pages
+from crossres.report import figures, html
 from crossres.report.inputs import ReportInputs
 from crossres.suites.suite import load_suite
 
@@ -67,7 +67,7 @@ def _paragraphs(inputs: ReportInputs, mini: Audit) -> list[str]:
     numbers, shown = _numbers(inputs.audit, mini), []
     for name, finding in FINDINGS.items():
         title = str(figures.load(name).__doc__).rstrip(".")
-        caption = pages.caption("figures", name, inputs.facts)
+        caption = html.caption("figures", name, inputs.facts)
         shown += [finding.format(**numbers), f"![{title}](docs/figures/{name}.svg)", f"<sub>{caption}</sub>"]
     counts = ", ".join(f"{number} {verdict}" for verdict, number in inputs.audit.counts().items())
     total = len(inputs.audit.findings)

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
+from crossres.records.record import Record
 from crossres.report import exhibits
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from crossres.records.record import Record
+from crossres.report.types import DataFrame, Figure, RunData
 
 
 class FigureModule(exhibits.Exhibit, Protocol):
     """The module of a figure."""
 
-    def draw(self, summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
-        """Draw it from the suite's summary and records."""
+    def draw(self, data: RunData) -> Figure:
+        """Draw it."""
 
 
 def load(name: str) -> FigureModule:
@@ -31,12 +27,12 @@ def load(name: str) -> FigureModule:
     return cast(FigureModule, exhibits.load("figures", name))
 
 
-def render(name: str, summary: pd.DataFrame, records: Sequence[Record], *paths: Path) -> None:
+def render(name: str, summary: DataFrame, records: Sequence[Record], *paths: Path) -> None:
     """Draw a figure by name and write it as `.pdf`, `.png` or `.svg`, by the suffix of each path."""
-    from crossres.report import drawing
+    from crossres.report.drawing import data, style
 
     module = load(name)
-    with drawing.style():
-        figure = module.draw(summary, records)
-        drawing.save(figure, *paths)
+    with style.journal():
+        figure = module.draw(data.RunData(summary, records))
+        style.save(figure, *paths)
         figure.clear()

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from crossres.report import drawing
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from crossres.records.record import Record
-    from crossres.report.facts import Facts
+from crossres.report.drawing import curves, labels, style
+from crossres.report.types import Facts, Figure, RunData
 
 RUNS = ("kd_32", "dkd_beta8")
 SECTION = "results"
@@ -32,29 +22,18 @@ def reference(facts: Facts) -> str:
     return "[fig:fig1a_loss_kd_vs_dkd] follows the test loss of KD and of DKD with the larger β."
 
 
-def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
-    """Draw the figure."""
-    figure, (loss, rate) = drawing.panels(
-        drawing.COLUMN_IN, 2.9, rows=2, sharex=True, gridspec_kw={"height_ratios": [3, 1]}
+def draw(data: RunData) -> Figure:
+    figure, (loss, rate) = style.panels(
+        style.COLUMN_IN, 2.9, rows=2, sharex=True, gridspec_kw={"height_ratios": [3, 1]}
     )
     loss.set_yscale("log")
     for run in RUNS:
-        _draw_rate(rate, records, run)
-    drawing.epoch_axis(rate, drawing.last_epoch(records, RUNS))
+        end = curves.draw_rate(rate, data, run)
+        if data.longest(run).stopped_early:
+            text = f"{end.y:.0f} % at the stop"
+            labels.label_inside(rate, end._replace(text=text), above=True, shift_pt=(4, -1))
+    style.epoch_axis(rate, data.last_epoch(RUNS))
     rate.set(ylim=(0, 105), ylabel="Learning rate\n(% of peak)")
-    drawing.draw_lines(loss, records, RUNS, "test_loss")
-    drawing.log_axis(loss, drawing.LOSS_LABEL)
+    curves.draw_lines(loss, data, RUNS, "test_loss")
+    style.log_axis(loss, style.LOSS_LABEL)
     return figure
-
-
-def _draw_rate(axes: Axes, records: Sequence[Record], run: str) -> None:
-    """Draw the learning rate of a run's longest seed."""
-    longest = max(drawing.of_run(records, run), key=lambda record: len(record.history))
-    look, peak = drawing.looks(records)[run], longest.spec.optimisation.learning_rate
-    share = [100 * epoch.learning_rate / peak for epoch in longest.history]
-    axes.plot([epoch.epoch for epoch in longest.history], share, color=look.colour, linestyle=look.dash)
-    if longest.stopped_early:
-        last = longest.history[-1].epoch
-        axes.plot([last], share[-1:], marker="X", ms=5.6, mew=0.6, color=look.colour, mec="white", zorder=5)
-        text = f"{share[-1]:.0f} % at the stop"
-        drawing.label_inside(axes, drawing.End(last, share[-1], text, look.colour), above=True, shift_pt=(4, -1))

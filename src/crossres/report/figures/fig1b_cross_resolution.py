@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from crossres.report import drawing
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from crossres.records.record import Record
-    from crossres.report.facts import Facts
+from crossres.report.drawing import curves, style
+from crossres.report.types import Axes, Facts, Figure, RunData
 
 RUNS = ("kd_32", "kd_64_to_32")
 SECTION = "results"
@@ -32,24 +22,23 @@ def reference(facts: Facts) -> str:
     return "[fig:fig1b_cross_resolution] compares the students of the two teachers."
 
 
-def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
-    """Draw the figure."""
-    figure, (loss, difference) = drawing.panels(
-        drawing.COLUMN_IN, 2.9, rows=2, sharex=True, gridspec_kw={"height_ratios": [3, 1.2]}
+def draw(data: RunData) -> Figure:
+    figure, (loss, difference) = style.panels(
+        style.COLUMN_IN, 2.9, rows=2, sharex=True, gridspec_kw={"height_ratios": [3, 1.2]}
     )
     loss.set_yscale("log")
-    _draw_difference(difference, records)
-    drawing.epoch_axis(difference, drawing.last_epoch(records, RUNS))
-    drawing.draw_lines(loss, records, RUNS, "test_loss")
-    drawing.log_axis(loss, drawing.LOSS_LABEL)
+    _draw_difference(difference, data)
+    style.epoch_axis(difference, data.last_epoch(RUNS))
+    curves.draw_lines(loss, data, RUNS, "test_loss")
+    style.log_axis(loss, style.LOSS_LABEL)
     return figure
 
 
-def _draw_difference(axes: Axes, records: Sequence[Record]) -> None:
-    base, other = (drawing.curve(records, run, "test_loss").set_index("epoch")["mean"] for run in RUNS)
+def _draw_difference(axes: Axes, data: RunData) -> None:
+    base, other = (data.curve(run, "test_loss").set_index("epoch")["mean"] for run in RUNS)
     difference = (other - base).dropna()
-    colour = drawing.looks(records)[RUNS[1]].colour
-    axes.axhline(0, color=drawing.INK, linewidth=0.6)
+    colour = data.look(RUNS[1]).colour
+    axes.axhline(0, color=style.INK, linewidth=0.6)
     axes.fill_between(difference.index, 0, difference, color=colour, alpha=0.25, linewidth=0)
     axes.plot(difference.index, difference, color=colour, linewidth=0.8)
     axes.set_ylabel("Difference\n(nats)")

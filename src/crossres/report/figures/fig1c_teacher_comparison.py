@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from crossres.report import drawing
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from crossres.records.record import Record
-    from crossres.report.facts import Facts
+from crossres.report.drawing import curves, style
+from crossres.report.types import Facts, Figure, RunData
 
 RUNS = ("teacher_32", "teacher_64")
 SECTION = "results"
@@ -30,12 +21,11 @@ def reference(facts: Facts) -> str:
     return "[fig:fig1c_teacher_comparison] compares the teachers themselves."
 
 
-def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
-    """Draw the figure."""
-    figure, (accuracy, loss) = drawing.panels(drawing.COLUMN_IN, 3.3, rows=2, sharex=True)
+def draw(data: RunData) -> Figure:
+    figure, (accuracy, loss) = style.panels(style.COLUMN_IN, 3.3, rows=2, sharex=True)
     loss.set_yscale("log")
-    drawing.draw_lines(accuracy, records, RUNS, "test_accuracy_pct")
-    accuracy.set_ylabel(drawing.ACCURACY_LABEL)
-    drawing.draw_lines(loss, records, RUNS, "test_loss")
-    drawing.log_axis(loss, drawing.LOSS_LABEL)
+    curves.draw_lines(accuracy, data, RUNS, "test_accuracy_pct")
+    accuracy.set_ylabel(style.ACCURACY_LABEL)
+    curves.draw_lines(loss, data, RUNS, "test_loss")
+    style.log_axis(loss, style.LOSS_LABEL)
     return figure

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from crossres.report import drawing
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from crossres.records.record import Record
-    from crossres.report.facts import Facts
+from crossres.report.drawing import curves, style
+from crossres.report.types import Axes, Facts, Figure, RunData
 
 RUNS = ("dkd_beta8", "dkd_beta2")
 SECTION = "results"
@@ -32,35 +22,33 @@ def reference(facts: Facts) -> str:
     return "[fig:fig2_dkd_beta_comparison] compares the two values of β."
 
 
-def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
-    """Draw the figure."""
-    figure, (axes,) = drawing.panels(drawing.COLUMN_IN, 2.5)
-    axes.set_ylabel(drawing.ACCURACY_LABEL)
-    _compare_at_stop(axes, records)
-    accuracy = {run: f"{drawing.mean_of(summary, run, 'accuracy_pct'):.2f}" for run in RUNS}
-    drawing.draw_lines(axes, records, RUNS, "test_accuracy_pct", values=accuracy)
+def draw(data: RunData) -> Figure:
+    figure, (axes,) = style.panels(style.COLUMN_IN, 2.5)
+    axes.set_ylabel(style.ACCURACY_LABEL)
+    _compare_at_stop(axes, data)
+    accuracy = {run: f"{data.mean(run, 'accuracy_pct'):.2f}" for run in RUNS}
+    curves.draw_lines(axes, data, RUNS, "test_accuracy_pct", values=accuracy)
     return figure
 
 
-def _compare_at_stop(axes: Axes, records: Sequence[Record]) -> None:
+def _compare_at_stop(axes: Axes, data: RunData) -> None:
     """Mark the best of the second run up to the epoch at which the first was stopped, seed by seed."""
-    colour = drawing.looks(records)[RUNS[1]].colour
-    others = {record.spec.seed: record for record in drawing.of_run(records, RUNS[1])}
-    for record in drawing.of_run(records, RUNS[0]):
+    colour = data.look(RUNS[1]).colour
+    others = {record.spec.seed: record for record in data.seeds(RUNS[1])}
+    for record in data.seeds(RUNS[0]):
         stop = record.history[-1].epoch
         if not record.stopped_early or record.spec.seed not in others:
             continue
         so_far = [epoch for epoch in others[record.spec.seed].history if epoch.epoch <= stop]
         best = max(so_far, key=lambda epoch: epoch.test_accuracy_pct)
-        axes.axvline(stop, color=drawing.MUTED, linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
+        axes.axvline(stop, **style.RULE)
         axes.plot(best.epoch, best.test_accuracy_pct, marker="o", ms=5, mfc="white", mec=colour, mew=1.1, zorder=6)
         axes.annotate(
             f"{best.test_accuracy_pct:.2f}",
             xy=(best.epoch, best.test_accuracy_pct),
             xytext=(-4, 5),
             textcoords="offset points",
-            color=drawing.text_colour(colour),
-            fontsize=drawing.SMALL_PT,
+            color=style.text_colour(colour),
             ha="right",
             va="bottom",
         )

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from crossres.report import drawing
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from crossres.records.record import Record
-    from crossres.report.facts import Facts
+from crossres.report.drawing import style
+from crossres.report.types import Axes, DataFrame, Facts, Figure, RunData
 
 RUNS = ()
 SECTION = "results"
 ORDER = 2
 PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-TEXT: dict[str, Any] = {"va": "center_baseline", "fontsize": drawing.SMALL_PT, "bbox": PLATE, "zorder": 1.5}
+TEXT: dict[str, Any] = {"va": "center_baseline", "bbox": PLATE, "zorder": 1.5}
 """How text is set: on white, above rules and below bars and marks."""
+SEED: dict[str, Any] = {"color": style.INK, "marker": "|", "linestyle": "none", "ms": 5, "mew": 0.8, "zorder": 5}
+"""How the value of one seed is marked."""
 
 
 def caption(facts: Facts) -> str:
@@ -38,19 +32,18 @@ def reference(facts: Facts) -> str:
     return "[fig:fig4_retention_bar] sets out retention and what it is made of."
 
 
-def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
-    """Draw the figure."""
-    students = summary[summary["retention_pct"].notna()]
+def draw(data: RunData) -> Figure:
+    students = data.summary[data.summary["retention_pct"].notna()]
     rows = _rows(students)
     height = 0.62 + 0.21 * (max(rows.values(), default=1) + 1)
-    figure, (bars, pairs) = drawing.panels(drawing.FULL_IN, height, columns=2, sharey=True)
+    figure, (bars, pairs) = style.panels(style.FULL_IN, height, columns=2, sharey=True)
     ticks = {}
     for run, y in rows.items():
         if run in set(students["run"]):
-            _draw_student(bars, pairs, students[students["run"] == run], y, drawing.looks(records)[run].colour)
-            ticks[y] = drawing.label_of(records, run)
+            _draw_student(bars, pairs, students[students["run"] == run], y, data.look(run).colour)
+            ticks[y] = data.label(run)
         else:
-            _draw_teacher(bars, pairs, summary[summary["run"] == run], y, drawing.label_of(records, run))
+            _draw_teacher(bars, pairs, data.mean(run, "accuracy_pct"), y, data.label(run))
     if ticks:
         _finish(bars, pairs, ticks)
     else:
@@ -60,7 +53,7 @@ def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _rows(students: pd.DataFrame) -> dict[str, float]:
+def _rows(students: DataFrame) -> dict[str, float]:
     """Return the height of each row, from the top: a teacher's heading, then its students, the best retention first."""
     rows: dict[str, float] = {}
     y = 0.0
@@ -73,56 +66,42 @@ def _rows(students: pd.DataFrame) -> dict[str, float]:
     return rows
 
 
-def _draw_student(bars: Axes, pairs: Axes, seeds: pd.DataFrame, y: float, colour: str) -> None:
+def _draw_student(bars: Axes, pairs: Axes, seeds: DataFrame, y: float, colour: str) -> None:
     retention, accuracy, teacher = (seeds[c].mean() for c in ("retention_pct", "accuracy_pct", "teacher_accuracy_pct"))
     bars.barh(y, retention, height=0.62, color=colour, zorder=2)
     edge, beside = max(retention, seeds["retention_pct"].max()), {"textcoords": "offset points", **TEXT}
     bars.annotate(f"{retention:.2f} %", xy=(edge, y), xytext=(5, 0), **beside)
-    pairs.plot([accuracy, teacher], [y, y], color=drawing.MUTED, linewidth=0.9, zorder=2)
-    pairs.plot(teacher, y, marker="D", ms=4.4, mfc="white", mec=drawing.INK, mew=0.9, zorder=3)
+    pairs.plot([accuracy, teacher], [y, y], color=style.MUTED, linewidth=0.9, zorder=2)
+    pairs.plot(teacher, y, marker="D", ms=4.4, mfc="white", mec=style.INK, mew=0.9, zorder=3)
     pairs.plot(accuracy, y, marker="o", ms=5, color=colour, zorder=4)
     if len(seeds) > 1:
-        spots: dict[str, Any] = {
-            "color": drawing.INK,
-            "marker": "|",
-            "linestyle": "none",
-            "ms": 5,
-            "mew": 0.8,
-            "zorder": 5,
-        }
-        bars.plot(seeds["retention_pct"], [y] * len(seeds), **spots)
-        pairs.plot(seeds["accuracy_pct"], [y] * len(seeds), **spots)
-    ahead = accuracy > teacher
-    pairs.annotate(
-        f"{accuracy:.2f}",
-        xy=(seeds["accuracy_pct"].max() if ahead else seeds["accuracy_pct"].min(), y),
-        xytext=(5 if ahead else -5, 0),
-        ha="left" if ahead else "right",
-        **beside,
-    )
+        bars.plot(seeds["retention_pct"], [y] * len(seeds), **SEED)
+        pairs.plot(seeds["accuracy_pct"], [y] * len(seeds), **SEED)
+    text = f"{accuracy:.2f}"
+    if accuracy > teacher:
+        pairs.annotate(text, xy=(seeds["accuracy_pct"].max(), y), xytext=(5, 0), ha="left", **beside)
+    else:
+        pairs.annotate(text, xy=(seeds["accuracy_pct"].min(), y), xytext=(-5, 0), ha="right", **beside)
 
 
-def _draw_teacher(bars: Axes, pairs: Axes, seeds: pd.DataFrame, y: float, name: str) -> None:
-    accuracy = seeds["accuracy_pct"].mean()
+def _draw_teacher(bars: Axes, pairs: Axes, accuracy: float, y: float, name: str) -> None:
     bars.text(1, y + 0.12, f"Students of {name} ({accuracy:.2f} %)", fontweight="bold", **TEXT)
     pairs.text(accuracy, y + 0.12, f"{name}: {accuracy:.2f}", ha="center", **TEXT)
 
 
 def _finish(bars: Axes, pairs: Axes, ticks: dict[float, str]) -> None:
-    import seaborn
     from matplotlib.ticker import MaxNLocator
 
-    seaborn.despine(ax=pairs, left=True)
     bars.set_yticks(list(ticks), list(ticks.values()))
-    bars.axvline(100, color=drawing.MUTED, linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
-    bars.set_ylabel("Student")
-    bars.set_ylim(max(ticks) + 0.5, -0.4)
-    bars.set_xlim(0, 1.2 * max(100, bars.dataLim.x1))
-    bars.set(xticks=range(0, 101, 20), xlabel="Retention (% of its teacher's accuracy)")
+    bars.axvline(100, **style.RULE)
+    bars.set(ylim=(max(ticks) + 0.5, -0.4), ylabel="Student")
+    bars.set(xlim=(0, 1.2 * max(100, bars.dataLim.x1)), xlabel="Retention (% of its teacher's accuracy)")
+    bars.set_xticks(range(0, 101, 20))
     for axes in (bars, pairs):
         axes.tick_params(axis="y", length=0)
         axes.grid(False, axis="y")
     low, high = pairs.dataLim.intervalx
     room = 0.3 * (high - low)
-    pairs.set(xlim=(low - room, high + room), xlabel=drawing.ACCURACY_LABEL)
+    pairs.set(xlim=(low - room, high + room), xlabel=style.ACCURACY_LABEL)
     pairs.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    pairs.spines["left"].set_visible(False)

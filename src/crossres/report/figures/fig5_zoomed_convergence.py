@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from crossres.report import drawing
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from crossres.records.record import Record
-    from crossres.report.facts import Facts
+from crossres.report.drawing import curves, labels, style
+from crossres.report.types import Axes, Facts, Figure, RunData
 
 RUNS = ("kd_32_basic", "kd_32", "kd_64_to_32")
 SECTION = "results"
@@ -37,23 +27,22 @@ def reference(facts: Facts) -> str:
     return "[fig:fig5_zoomed_convergence] shows the last epochs of the KD students."
 
 
-def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
-    """Draw the figure."""
-    figure, (axes,) = drawing.panels(drawing.COLUMN_IN, 2.5)
-    last = drawing.last_epoch(records, RUNS)
+def draw(data: RunData) -> Figure:
+    figure, (axes,) = style.panels(style.COLUMN_IN, 2.5)
+    last = data.last_epoch(RUNS)
     shown = SHOWN_EPOCHS if last >= 2 * SHOWN_EPOCHS else max(2, last // 4)
-    ends = [_draw_run(axes, summary, records, run, max(1, last - shown)) for run in RUNS]
-    drawing.epoch_axis(axes, last, first=max(1, last - shown))
-    axes.set_ylabel(drawing.ACCURACY_LABEL)
-    drawing.label_ends(axes, ends)
+    ends = [_draw_run(axes, data, run, max(1, last - shown)) for run in RUNS]
+    style.epoch_axis(axes, last, first=max(1, last - shown))
+    axes.set_ylabel(style.ACCURACY_LABEL)
+    labels.label_ends(axes, ends)
     return figure
 
 
-def _draw_run(axes: Axes, summary: pd.DataFrame, records: Sequence[Record], run: str, first: int) -> drawing.End:
-    """Draw the shown part of a run and return its end, labelled with both drawing."""
-    end = drawing.draw_curve(axes, records, run, "test_accuracy_pct", first=first)
-    drawing.draw_marks(axes, records, run, "test_accuracy_pct", first=first)
-    best, late = (drawing.mean_of(summary, run, column) for column in ("accuracy_pct", "last_ten_mean_pct"))
+def _draw_run(axes: Axes, data: RunData, run: str, first: int) -> labels.End:
+    """Draw the shown part of a run and return its end, labelled with both figures."""
+    end = curves.draw_curve(axes, data, run, "test_accuracy_pct", first=first)
+    curves.draw_marks(axes, data, run, "test_accuracy_pct", first=first)
+    best, late = (data.mean(run, column) for column in ("accuracy_pct", "last_ten_mean_pct"))
     if end.x - LAST_EPOCHS >= first:
         span = [end.x - LAST_EPOCHS + 1, end.x]
         axes.plot(span, [late, late], color=end.colour, linewidth=4, alpha=0.35, solid_capstyle="butt", zorder=1.5)

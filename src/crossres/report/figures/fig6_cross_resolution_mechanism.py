@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from crossres.report import drawing
+from crossres.report.drawing import style
+from crossres.report.types import Axes, Facts, Figure, RunData
 from crossres.suites.names import model_name
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from crossres.records.record import Record
-    from crossres.report.facts import Facts
 
 RUNS = ("kd_64_to_32",)
 SECTION = "method"
@@ -40,15 +33,14 @@ def reference(facts: Facts) -> str:
     return "[fig:fig6_cross_resolution_mechanism] shows what each network sees."
 
 
-def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
-    """Draw the figure."""
-    spec = drawing.of_run(records, RUNS[0])[0].spec
-    teacher = next((record.spec for record in records if record.name == spec.teacher), None)
-    figure, (axes,) = drawing.panels(drawing.FULL_IN, drawing.FULL_IN * HEIGHT / WIDTH, pads_in=(0, 0))
+def draw(data: RunData) -> Figure:
+    spec = data.spec(RUNS[0])
+    teacher = model_name(data.spec(spec.teacher)) if spec.teacher in data.runs else str(spec.teacher)
+    figure, (axes,) = style.panels(style.FULL_IN, style.FULL_IN * HEIGHT / WIDTH, pads_in=(0, 0))
     axes.set_axis_off()
     own, seen = spec.view.resolution_px, (spec.teacher_view or spec.view).resolution_px
     _draw_images(axes, own, seen)
-    _draw_networks(axes, (own, seen), model_name(spec), model_name(teacher) if teacher else str(spec.teacher))
+    _draw_networks(axes, (own, seen), model_name(spec), teacher)
     _draw_losses(axes, spec.objective)
     _draw_forward(axes)
     _draw_gradient(axes)
@@ -65,7 +57,7 @@ def _draw_images(axes: Axes, own: int, seen: int) -> None:
     _box(axes, (16.2, MIDDLE), (10.6, 9.0), "augment,\nnormalise,\nmix")
     _image(axes, mixed, (28.4, MIDDLE), side, f"mixed image\n{own} × {own} px")
     _image(axes, _upsampled(mixed, seen), (28.4, TOP), large, "")
-    text: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": drawing.SMALL_PT}
+    text: dict[str, Any] = {"ha": "right", "va": "center"}
     axes.text(27.6 - large / 2, TOP, f"copy for\nthe teacher\n{seen} × {seen} px", **text)
     axes.text(29.3, (MIDDLE + TOP - 1.1) / 2, "bilinear\nupsampling", **{**text, "ha": "left"})
 
@@ -77,14 +69,7 @@ def _draw_networks(axes: Axes, sides: tuple[int, int], student: str, teacher: st
     kept = FancyBboxPatch((36.6, MIDDLE - 5.0), 32.2, 10.0, boxstyle="round,pad=0,rounding_size=1.5", lw=0)
     kept.set(facecolor=STUDENT, alpha=0.14, zorder=0)
     axes.add_patch(kept)
-    axes.text(
-        37.6,
-        MIDDLE - 6.6,
-        "kept at inference",
-        color=drawing.text_colour(STUDENT),
-        fontsize=drawing.SMALL_PT,
-        va="center",
-    )
+    axes.text(37.6, MIDDLE - 6.6, "kept at inference", color=style.text_colour(STUDENT), va="center")
     _box(axes, (46, TOP), (17, 8.2), f"teacher, frozen\n{teacher}\n{seen} px", colour=TEACHER, fill="#ededed")
     _box(axes, (46, MIDDLE), (17, 8.2), f"student\n{student}\n{own} px", colour=STUDENT)
     _box(axes, (63, TOP), (9.4, 6.2), "teacher\nlogits", colour=TEACHER)
@@ -121,16 +106,16 @@ def _draw_forward(axes: Axes) -> None:
         [(89.5, TOP - 7.4), (89.5, MIDDLE + 3.3)],
         [(89.5, BOTTOM + 5.8), (89.5, MIDDLE - 3.3)],
     ):
-        _arrow(axes, points, drawing.INK)
-    axes.text(17.4, BOTTOM + 0.7, "labels $a$, $b$ and share $λ$", fontsize=drawing.SMALL_PT, va="bottom")
+        _arrow(axes, points, style.INK)
+    axes.text(17.4, BOTTOM + 0.7, "labels $a$, $b$ and share $λ$", va="bottom")
 
 
 def _draw_gradient(axes: Axes) -> None:
     """Draw the way back, from the total loss to the student."""
     _arrow(axes, [(83.2, MIDDLE), (67.9, MIDDLE)], GRADIENT, dashed=True)
     _arrow(axes, [(58.1, MIDDLE - 2.2), (54.7, MIDDLE - 2.2)], GRADIENT, dashed=True)
-    colour = drawing.text_colour(GRADIENT)
-    axes.text(76, MIDDLE + 0.8, "gradient", color=colour, fontsize=drawing.SMALL_PT, ha="center", va="bottom")
+    colour = style.text_colour(GRADIENT)
+    axes.text(76, MIDDLE + 0.8, "gradient", color=colour, ha="center", va="bottom")
 
 
 def _box(
@@ -138,7 +123,7 @@ def _box(
     centre: tuple[float, float],
     size: tuple[float, float],
     text: str,
-    colour: str = drawing.INK,
+    colour: str = style.INK,
     fill: str = "white",
 ) -> None:
     from matplotlib.patches import FancyBboxPatch
@@ -147,7 +132,7 @@ def _box(
     shape = FancyBboxPatch(corner, *size, boxstyle="round,pad=0,rounding_size=0.8", linewidth=0.9)
     shape.set(facecolor=fill, edgecolor=colour, zorder=2)
     axes.add_patch(shape)
-    axes.text(*centre, text, ha="center", va="center", fontsize=drawing.SMALL_PT, linespacing=1.25, zorder=3)
+    axes.text(*centre, text, ha="center", va="center", linespacing=1.25, zorder=3)
 
 
 def _arrow(axes: Axes, points: Sequence[tuple[float, float]], colour: str, dashed: bool = False) -> None:
@@ -166,7 +151,7 @@ def _arrow(axes: Axes, points: Sequence[tuple[float, float]], colour: str, dashe
 def _image(axes: Axes, pixels: np.ndarray, centre: tuple[float, float], side: float, text: str) -> None:
     x, y = centre[0] - side / 2, centre[1] - side / 2
     axes.imshow(pixels, extent=(x, x + side, y, y + side), interpolation="nearest", zorder=2)
-    axes.text(centre[0], y - 0.7, text, ha="center", va="top", fontsize=drawing.SMALL_PT, linespacing=1.15)
+    axes.text(centre[0], y - 0.7, text, ha="center", va="top", linespacing=1.15)
 
 
 def _picture(side: int, mixed: bool) -> np.ndarray:

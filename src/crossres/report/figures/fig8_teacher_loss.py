@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from crossres.report import drawing
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from crossres.records.record import Record
-    from crossres.report.facts import Facts
+from crossres.report.drawing import curves, labels, style
+from crossres.report.types import Facts, Figure, RunData
 
 RUNS = ("teacher_32",)
 SECTION = "audit"
@@ -33,21 +25,19 @@ def reference(facts: Facts) -> str:
     return f"[fig:fig8_teacher_loss] shows the loss of the teacher that {who} learned from."
 
 
-def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
-    """Draw the figure."""
+def draw(data: RunData) -> Figure:
     (run,) = RUNS
-    figure, (axes,) = drawing.panels(drawing.COLUMN_IN, 2.5)
+    figure, (axes,) = style.panels(style.COLUMN_IN, 2.5)
     axes.set_yscale("log")
-    seeds = drawing.of_run(records, run)
-    train = drawing.draw_curve(axes, records, run, "train_loss", look=drawing.Look("#b0b0b0", "-"))
-    test = drawing.draw_curve(axes, records, run, "test_loss", look=drawing.Look("#000000", "-"))
-    guessing = math.log(seeds[0].spec.dataset.classes)
-    axes.axhline(guessing, color=drawing.MUTED, linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
-    for record in seeds:
-        above = [epoch for epoch in record.history if epoch.test_loss > guessing]
-        points = [epoch.epoch for epoch in above], [epoch.test_loss for epoch in above]
+    train = curves.draw_curve(axes, data, run, "train_loss", look=style.Look("#b0b0b0"))
+    test = curves.draw_curve(axes, data, run, "test_loss", look=style.Look("#000000"))
+    guessing = math.log(data.spec(run).dataset.classes)
+    axes.axhline(guessing, **style.RULE)
+    for record in data.seeds(run):
+        above = [(epoch.epoch, epoch.test_loss) for epoch in record.history if epoch.test_loss > guessing]
+        points = ([epoch for epoch, _ in above], [loss for _, loss in above])
         axes.plot(*points, marker="o", ms=2.6, mew=0, linestyle="none", color="#D55E00", zorder=4)
-    drawing.epoch_axis(axes, drawing.last_epoch(records, RUNS))
-    drawing.log_axis(axes, "Loss (nats)")
-    drawing.label_ends(axes, [test._replace(text="test"), train._replace(text="training")])
+    style.epoch_axis(axes, data.last_epoch(RUNS))
+    style.log_axis(axes, "Loss (nats)")
+    labels.label_ends(axes, [test._replace(text="test"), train._replace(text="training")])
     return figure

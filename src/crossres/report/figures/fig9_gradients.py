@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 
-from crossres.report import drawing
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from crossres.records.record import Probed, Record
-    from crossres.report.facts import Facts
+from crossres.report.drawing import labels, style
+from crossres.report.types import Axes, Facts, Figure, RunData
 
 RUNS = ("dkd_beta8",)
 PROBED = ("dkd_beta8",)
 SECTION = "audit"
 ORDER = 3
-LOOKS = {
-    "clean": drawing.Look("#000000", "-"),
-    "mixup": drawing.Look("#0072B2", (0, (4.0, 1.2))),
-    "cutmix": drawing.Look("#D55E00", (0, (1.4, 0.9))),
+Kind = Literal["clean", "mixup", "cutmix"]
+LOOKS: dict[Kind, style.Look] = {
+    "clean": style.Look("#000000"),
+    "mixup": style.Look("#0072B2", (0, (4.0, 1.2))),
+    "cutmix": style.Look("#D55E00", (0, (1.4, 0.9))),
 }
 TERMS = {"ce": "#000000", "tckd": "#0072B2", "nckd": "#D55E00"}
 
@@ -44,49 +37,34 @@ def reference(facts: Facts) -> str:
     )
 
 
-def draw(summary: pd.DataFrame, records: Sequence[Record]) -> Figure:
-    """Draw the figure."""
-    (run,) = RUNS
-    figure, (first, second, norms) = drawing.panels(drawing.FULL_IN, 2.4, columns=3, pads_in=(0.06, 0.03))
+def draw(data: RunData) -> Figure:
+    figure, (first, second, norms) = style.panels(style.FULL_IN, 2.4, columns=3, pads_in=(0.06, 0.03))
     for axes, field, name in ((first, "cos_ce_nckd", "CE and NCKD"), (second, "cos_tckd_nckd", "TCKD and NCKD")):
-        ends = [_line(axes, records, run, kind, _weighted(field)) for kind in LOOKS]
-        axes.axhline(0, color=drawing.MUTED, linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
+        ends = [_draw_mean(axes, data, kind, field, look)._replace(text=kind) for kind, look in LOOKS.items()]
+        axes.axhline(0, **style.RULE)
         axes.set_ylabel(f"Cosine, {name}")
-        drawing.epoch_axis(axes, drawing.last_epoch(records, RUNS))
-        drawing.label_ends(axes, ends)
-    _draw_norms(norms, records, run)
+        style.epoch_axis(axes, data.last_epoch(RUNS))
+        labels.label_ends(axes, ends)
+    _draw_norms(norms, data)
     return figure
 
 
-def _draw_norms(axes: Axes, records: Sequence[Record], run: str) -> None:
-    objective = drawing.of_run(records, run)[0].spec.objective
+def _draw_norms(axes: Axes, data: RunData) -> None:
     ends = []
     for term, colour in TERMS.items():
-        weight = getattr(objective, f"{term}_weight", 1.0)
-        value = _weighted(f"{term}_norm", weight)
-        end = _line(axes, records, run, "mixup", value, drawing.Look(colour, "-"))
+        weight = getattr(data.spec(RUNS[0]).objective, f"{term}_weight", 1.0)
+        end = _draw_mean(axes, data, "mixup", f"{term}_norm", style.Look(colour), weight)
         ends.append(end._replace(text=term.upper()))
-    drawing.epoch_axis(axes, drawing.last_epoch(records, RUNS))
-    drawing.log_axis(axes, "Gradient norm")
-    drawing.label_ends(axes, ends)
+    style.epoch_axis(axes, data.last_epoch(RUNS))
+    style.log_axis(axes, "Gradient norm")
+    labels.label_ends(axes, ends)
 
 
-def _weighted(field: str, weight: float = 1.0) -> Callable[[Probed], float]:
-    return lambda entry: weight * getattr(entry, field)
-
-
-def _line(
-    axes: Axes,
-    records: Sequence[Record],
-    run: str,
-    kind: str,
-    value: Callable[[Probed], float],
-    look: drawing.Look | None = None,
-) -> drawing.End:
-    """Draw one measurement's mean over the seeds by epoch, up to the end of the shortest training."""
-    look = look or LOOKS[kind]
-    rows = [[value(epoch.probe[kind]) for epoch in record.history] for record in drawing.of_run(records, run)]  # type: ignore[index]
-    shortest = min(map(len, rows))
-    means = np.mean([row[:shortest] for row in rows], axis=0)
+def _draw_mean(axes: Axes, data: RunData, kind: Kind, field: str, look: style.Look, weight: float = 1.0) -> labels.End:
+    """Draw a weighted measurement's mean over the seeds by epoch, up to the end of the shortest training."""
+    probes = [[epoch.probe[kind] for epoch in record.history if epoch.probe] for record in data.seeds(RUNS[0])]
+    shortest = min(map(len, probes))
+    values = [[weight * getattr(probe, field) for probe in seed[:shortest]] for seed in probes]
+    means = np.mean(values, axis=0)
     axes.plot(range(1, shortest + 1), means, color=look.colour, linestyle=look.dash)
-    return drawing.End(float(shortest), float(means[-1]), kind, look.colour)
+    return labels.End(float(shortest), float(means[-1]), "", look.colour)

@@ -12,9 +12,8 @@ import jinja2
 from markupsafe import Markup, escape
 from tabulate import tabulate
 
-from crossres import files
 from crossres.claims.finding import VERDICTS, Audit
-from crossres.files import write_atomic
+from crossres.files import TEMPLATES, write_atomic
 from crossres.report import exhibits, tables
 from crossres.report.evidence import ClaimRow, claim_rows
 from crossres.report.execution import Execution
@@ -25,30 +24,18 @@ from crossres.report.words import to_html
 
 
 def write(inputs: ReportInputs, directory: Path) -> list[Path]:
-    """Write a suite's pages, `tables/NAME.html` among them, and `captions/NAME.html` of every figure and table.
-
-    Args:
-        inputs: The suite, its records, their summary and the audit.
-        directory: Where they go.
-
-    Returns:
-        The files.
-
-    Raises:
-        CrossresError: When a record is missing.
-    """
-    suite, facts = inputs.suite, inputs.facts
+    """Write `claims.html`, `records.html`, `tables/NAME.html`, and `captions/NAME.html` of every figure and table."""
+    facts = inputs.facts
     contents = {"claims": claims_page(inputs.audit), "records": records_page(facts)}
     for kind in exhibits.KINDS:
-        for name in exhibits.names(kind, suite):
+        for name in exhibits.names(kind, inputs.suite):
             contents[f"captions/{name}"] = caption(kind, name, facts)
-    for name in exhibits.names("tables", suite):
+    for name in exhibits.names("tables", inputs.suite):
         table = tables.build(name, inputs.summary).to_html()
         contents[f"tables/{name}"] = _page(name.replace("_", " "), contents[f"captions/{name}"], table)
-    files = {directory / f"{name}.html": content for name, content in contents.items()}
-    for file, content in files.items():
-        write_atomic(file, content)
-    return list(files)
+    for name, content in contents.items():
+        write_atomic(directory / f"{name}.html", content)
+    return [directory / f"{name}.html" for name in contents]
 
 
 def caption(kind: str, name: str, facts: Facts) -> Markup:
@@ -76,19 +63,21 @@ def records_page(facts: Facts) -> str:
     about = "One JSON file each, in the list beside this page: spec, every epoch, test figures, cost, provenance."
     execution = Execution(facts)
     shared, varying = execution.provenance
-    sources = {f"{one.repository} at {one.commit}": None for r in facts.records if (one := r.provenance.source)}
     heads = ["Run", "Seed", "Best accuracy (%)", "Best epoch", "Epochs", "Last accuracy (%)", "Minutes"]
     rows = []
     for index, record in enumerate(facts.records):
         best, last = f"{record.best.top1_pct:.2f}", f"{record.last.top1_pct:.2f}"
         numbers = (best, record.best.epoch, len(record.history), last, f"{record.cost.train_minutes:.1f}")
         made_with = [values[index] or MISSING for _, values in varying]
-        rows.append([record.spec.run, record.spec.seed, *numbers, *made_with])
+        rows.append([record.name, record.spec.seed, *numbers, *made_with])
     table = _table([*heads, *(name for name, _ in varying)], rows, range(1, len(heads)))
-    terms = dict(shared) | ({"Source": ", ".join(sources)} if sources else {})
-    budgets = ", ".join(execution.budgets)
-    cut = {"Truncated": f"by a budget ({budgets}): not the suite's results"} if budgets else {}
-    return _page("Records", about, table, cut | terms)
+    terms = {}
+    if execution.budgets:
+        terms["Truncated"] = f"by a budget ({', '.join(execution.budgets)}): not the suite's results"
+    terms |= dict(shared)
+    if sources := {f"{one.repository} at {one.commit}": None for r in facts.records if (one := r.provenance.source)}:
+        terms["Source"] = ", ".join(sources)
+    return _page("Records", about, table, terms)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Container[int]) -> str:
@@ -100,7 +89,6 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Contai
 
 def _page(title: str, about: str, table: str, terms: Mapping[str, str] | None = None) -> str:
     """Return a page: its title, a paragraph, a table, and terms with what they mean."""
-    loader = jinja2.FileSystemLoader(files.TEMPLATES)
+    loader = jinja2.FileSystemLoader(TEMPLATES)
     env = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    page = env.get_template("page.html.j2")
-    return page.render(title=title, about=about, table=Markup(table), terms=terms or {})
+    return env.get_template("page.html.j2").render(title=title, about=about, table=Markup(table), terms=terms or {})
