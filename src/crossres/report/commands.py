@@ -19,6 +19,7 @@ def table(name: str, /, *, summary: Summary, output_dir: OutputDir) -> None:
     from crossres.records.summary import read_summary
     from crossres.report import tables
 
+    tables.load(name)  # first of all, so that the message names a mistyped name
     tables.write(name, read_summary(summary), output_dir)
 
 
@@ -31,6 +32,7 @@ def figure(name: str, /, *, summary: Summary, records: Records, output_dir: Outp
     from crossres.records.summary import read_summary
     from crossres.report import figures
 
+    figures.load(name)  # first of all, so that the message names a mistyped name
     loaded = [read_record(path) for path in records]
     stem = output_dir / name
     figures.render(name, read_summary(summary), loaded, stem.with_suffix(".pdf"), stem.with_suffix(".png"))
