@@ -115,6 +115,12 @@ def test_a_run_that_teaches_none_and_has_no_teacher_is_alone(records: list[Recor
     assert pd.isna(frame["gap_pct"].iloc[-1])
 
 
+def test_a_table_without_rows_is_written(published: pd.DataFrame, tmp_path: Path) -> None:
+    teachers = published[published["role"] == "teacher"]
+    assert tables.build("all_experiments", teachers).rows == []
+    assert all(path.is_file() for path in tables.write("all_experiments", teachers, tmp_path))
+
+
 def test_unknown_table_is_named(published: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(CrossresError, match="no table 'nothing'"):
         tables.write("nothing", published, tmp_path)

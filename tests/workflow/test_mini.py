@@ -57,7 +57,7 @@ def test_an_epoch_of_a_record_is_still_what_training_computes(
     trainer = Trainer(record.spec, tmp_path, tmp_path / "run", torch.device("cpu"))
     trainer._run_epoch(ProgressBar("ce_32", 1, io.StringIO()))
     assert trainer.images.digest == record.provenance.data_sha256
-    (again,), first = trainer.progressed.history, record.history[0]
+    (again,), first = trainer.checkpoint.history, record.history[0]
     print(f"equal to the bit: {again == first}")
     assert again.train_loss == pytest.approx(first.train_loss, rel=1e-3)
     assert again.grad_norm == pytest.approx(first.grad_norm, rel=1e-2)

@@ -122,7 +122,8 @@ class Table:
         from tabulate import tabulate
 
         rows = [[escaped(_cell(row, column)) for column in self.columns] for row in self.rows]
-        heads, align = zip(*((column.head_on_one_line, column.alignment) for column in self.columns), strict=True)
+        heads = [column.head_on_one_line for column in self.columns]
+        align = [column.alignment for column in self.columns]
         return f"{tabulate(rows, heads, tablefmt=form, colalign=align, disable_numparse=True)}\n"
 
 
