@@ -60,7 +60,9 @@ def _claim_cells(row: ClaimRow) -> list[str]:
 
 def records_page(facts: Facts) -> str:
     """Return the page of the records: what each run reached, and what it was computed with."""
-    about = "One JSON file each, in the list beside this page: spec, every epoch, test figures, cost, provenance."
+    about = (
+        "One JSON file per run and seed, in the list beside this page: spec, epochs, test results, cost, provenance."
+    )
     execution = Execution(facts)
     shared, varying = execution.provenance
     heads = ["Run", "Seed", "Best accuracy (%)", "Best epoch", "Epochs", "Last accuracy (%)", "Minutes"]

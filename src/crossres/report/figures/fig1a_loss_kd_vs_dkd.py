@@ -1,4 +1,4 @@
-"""Test loss of KD and of DKD with the large β by epoch, over the learning rate that each had reached."""
+"""Test loss of KD and of DKD with the larger β by epoch, with their learning rates."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ORDER = 3
 
 def caption(facts: Facts) -> str:
     return (
-        f"Test loss by epoch of {facts.label('kd_32')} and {facts.label('dkd_beta8')} (top), and the learning rate of "
-        "the same epochs as a share of its peak (bottom). A dot marks the selected epoch, a cross an early stop; "
-        "where a run was stopped, its learning rate tells how much of the schedule it had left."
+        f"Test loss of {facts.label('kd_32')} and {facts.label('dkd_beta8')} by epoch (top), and their learning rates "
+        "in per cent of the peak (bottom). Dots mark the selected epochs, crosses early stops. The learning rate at a "
+        "cross shows how much of the schedule was left."
     )
 
 
 def reference(facts: Facts) -> str:
-    return "[fig:fig1a_loss_kd_vs_dkd] follows the test loss of KD and of DKD with the larger β."
+    return "[fig:fig1a_loss_kd_vs_dkd] shows the test loss of KD and of DKD with the larger β."
 
 
 def draw(data: RunData) -> Figure:

@@ -12,9 +12,9 @@ ORDER = 5
 
 def caption(facts: Facts) -> str:
     return (
-        f"Test loss by epoch of {facts.label('kd_32')} and {facts.label('kd_64_to_32')}, dots at the selected epochs "
-        "(top), and the second minus the first (bottom): above zero, the student taught at the higher resolution has "
-        "the higher loss."
+        f"Test loss of {facts.label('kd_32')} and {facts.label('kd_64_to_32')} by epoch (top), and the second minus "
+        "the first (bottom). Dots mark the selected epochs. Above zero, the student of the teacher with the higher "
+        "resolution has the higher loss."
     )
 
 

@@ -1,4 +1,4 @@
-"""Accuracy and test loss of the two teachers by epoch."""
+"""Test accuracy and loss of the two teachers by epoch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ ORDER = 6
 
 
 def caption(facts: Facts) -> str:
+    low, high = (facts.spec(run).view.resolution_px for run in RUNS)
     return (
-        f"The teachers {facts.label('teacher_32')} and {facts.label('teacher_64')}: test accuracy (top) and test loss "
-        "on a logarithmic scale (bottom) by epoch. Dots mark the selected epochs."
+        f"Test accuracy (top) and test loss on a logarithmic scale (bottom) of the two teachers ({low}\u00a0px and "
+        f"{high}\u00a0px) by epoch. Dots mark the selected epochs."
     )
 
 

@@ -1,4 +1,4 @@
-"""Accuracy of the two DKD students by epoch, compared at equal epochs where one was stopped early."""
+"""Test accuracy of the two DKD students by epoch, compared at equal epochs where one was stopped early."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ ORDER = 4
 
 def caption(facts: Facts) -> str:
     return (
-        f"Test accuracy by epoch of {facts.label('dkd_beta8')} and {facts.label('dkd_beta2')}, in per cent beside the "
-        "names at the selected epochs (dots); a cross marks an early stop. Where it ended the first run, a ring marks "
-        "the best epoch of the second up to then, so that the two can be compared after the same number of epochs."
+        f"Test accuracy of {facts.label('dkd_beta8')} and {facts.label('dkd_beta2')} by epoch. Dots mark the selected "
+        "epochs, with their accuracy in per cent beside the names; crosses mark early stops. Where the first run was "
+        "stopped early, a ring marks the best epoch of the second up to that stop, so that the two can be compared "
+        "after the same number of epochs."
     )
 
 

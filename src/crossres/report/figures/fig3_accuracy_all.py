@@ -1,4 +1,4 @@
-"""Accuracy of every run by epoch: a panel a student, with its teacher, in front of all other runs."""
+"""Test accuracy of every run by epoch: one panel per student, with its teacher, in front of all other runs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ PALE = style.Look("#dcdcdc")
 
 
 def caption(facts: Facts) -> str:
+    many = len(facts.runs("student")) + len(facts.runs("alone")) > MOST_PANELS
+    only = " that repeats a run of the thesis" if many else ""
     return (
-        "Test accuracy by epoch, a panel for each student (where they are many, for each that repeats one of the "
-        "thesis): the student in colour, its teacher in black or grey, all other runs pale behind them; the last "
-        "panel shows the teachers alone. Dots mark the selected epochs, whose accuracy in per cent stands beside the "
-        "names; a cross marks an early stop."
+        f"Test accuracy of all runs by epoch, with one panel per student{only}. A panel shows the student in colour, "
+        "its teacher in black or grey, and all other runs pale behind them; the last panel shows the teachers alone. "
+        "Dots mark the selected epochs, with their accuracy in per cent beside the names; crosses mark early stops."
     )
 
 
 def reference(facts: Facts) -> str:
-    return "[fig:fig3_accuracy_all] shows the accuracy of all runs by epoch."
+    return "[fig:fig3_accuracy_all] shows the test accuracy of all runs by epoch."
 
 
 def draw(data: RunData) -> Figure:

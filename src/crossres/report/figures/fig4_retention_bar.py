@@ -1,4 +1,4 @@
-"""Each student's accuracy as a share of its own teacher's, and the two accuracies it comes from."""
+"""Retention of each student, and the two accuracies behind it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SEED: dict[str, Any] = {"color": style.INK, "marker": "|", "linestyle": "none", 
 
 
 def caption(facts: Facts) -> str:
+    seeds = " Bars and dots are means over seeds; ticks mark the seeds." if facts.several_seeds else ""
     return (
-        "Left: retention, each student's test accuracy as a share of its own teacher's. Right: the two accuracies it "
-        "is made of, student (dot) and teacher (diamond). Where there are several seeds, bars and dots are means, "
-        "ticks the seeds. Retention compares students of one teacher only, since its denominator is another for each "
-        "teacher."
+        "Left: retention, the test accuracy of each student in per cent of its teacher's. Right: the two accuracies "
+        f"behind it, of the student (dot) and of the teacher (diamond).{seeds} Retention compares students of one "
+        "teacher only, since it divides by that teacher's accuracy."
     )
 
 
 def reference(facts: Facts) -> str:
     if not facts.runs("student"):
         return "[fig:fig4_retention_bar] has no retention to show, since no run here has a teacher."
-    return "[fig:fig4_retention_bar] sets out retention and what it is made of."
+    return "[fig:fig4_retention_bar] shows retention and the two accuracies behind it."
 
 
 def draw(data: RunData) -> Figure:

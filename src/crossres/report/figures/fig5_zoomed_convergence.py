@@ -1,4 +1,4 @@
-"""Accuracy of three KD students over the last epochs: best epoch against the mean of the last ten."""
+"""Test accuracy of three KD students over the last epochs: the selected epoch and the mean of the last ten."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LAST_EPOCHS = 10
 
 def caption(facts: Facts) -> str:
     return (
-        f"Test accuracy over the last epochs of {facts.label('kd_32_basic')}, {facts.label('kd_32')} and "
-        f"{facts.label('kd_64_to_32')}. Beside the lines stand, in per cent, the accuracy at the selected epoch (dot) "
-        "and the mean of the last epochs (pale bar, where all of them are shown); their distance is what selecting "
-        "adds."
+        f"Test accuracy of {facts.label('kd_32_basic')}, {facts.label('kd_32')} and {facts.label('kd_64_to_32')} over "
+        "the last epochs. Dots mark the selected epochs; pale bars mark the mean of the last ten epochs where all of "
+        "them are shown. Both accuracies stand beside the lines, in per cent. Their difference is what selecting the "
+        "epoch adds."
     )
 
 

@@ -24,8 +24,8 @@ TOP, MIDDLE, BOTTOM = 31.8, 16.8, 3.4
 def caption(facts: Facts) -> str:
     return (
         f"One training step of {facts.label('kd_64_to_32')}. The batch is augmented, normalised and mixed once, at the "
-        "student's resolution; only the copy that the frozen teacher sees is upsampled. Solid arrows are the forward "
-        "pass, dashed ones the gradient, which reaches the student alone; the shaded part remains at inference."
+        "student's resolution; only the copy for the frozen teacher is upsampled. Solid arrows show the forward pass. "
+        "Dashed arrows show the gradient, which reaches the student alone. The shaded part is kept at inference."
     )
 
 

@@ -1,4 +1,4 @@
-"""Best accuracy so far of KD and the two DKD students at equal epochs, and the learning-rate schedules they were on."""
+"""Best test accuracy so far of KD and the two DKD students at equal epochs, with their learning rates."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ ORDER = 1
 
 def caption(facts: Facts) -> str:
     return (
-        f"Left: the best test accuracy so far of {facts.label('kd_32')}, {facts.label('dkd_beta8')} and "
-        f"{facts.label('dkd_beta2')} at equal epochs, up to the end of the shortest training; the values are those at "
-        "its end. Right: the learning rate of each as a share of its peak, over its planned schedule (pale where it "
-        "was not run); a cross marks an early stop."
+        f"Left: best test accuracy so far of {facts.label('kd_32')}, {facts.label('dkd_beta8')} and "
+        f"{facts.label('dkd_beta2')} at equal epochs, up to the end of the shortest training; the labels give the "
+        "accuracy at that end. Right: their learning rates in per cent of the peak over the planned schedule, pale "
+        "where it was not run. Crosses mark early stops."
     )
 
 
 def reference(facts: Facts) -> str:
-    return "[fig:fig7_matched_epochs] compares the students that the claims on DKD are about at equal epochs."
+    return "[fig:fig7_matched_epochs] compares the students of the claims on DKD at equal epochs."
 
 
 def draw(data: RunData) -> Figure:

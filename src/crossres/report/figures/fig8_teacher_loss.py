@@ -1,4 +1,4 @@
-"""Test loss of the 32 px teacher by epoch, against its training loss: where it is not what its accuracy suggests."""
+"""Test and training loss of the 32 px teacher by epoch, with the epochs that are worse than guessing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ORDER = 2
 def caption(facts: Facts) -> str:
     return (
         f"Test loss (black) and training loss (grey) of {facts.label('teacher_32')} by epoch, on a logarithmic scale. "
-        "Dots mark the epochs whose test loss is above the dashed line: the loss of guessing all classes equally."
+        "Dots mark the epochs whose test loss exceeds that of guessing all classes equally (dashed line)."
     )
 
 
 def reference(facts: Facts) -> str:
     students = facts.taught_by("teacher_32")
-    who = facts.named(students) if students else "no student here"
-    return f"[fig:fig8_teacher_loss] shows the loss of the teacher that {who} learned from."
+    taught = f", from which {facts.named(students)} learned" if students else ""
+    return f"[fig:fig8_teacher_loss] shows the loss of {facts.label('teacher_32')}{taught}."
 
 
 def draw(data: RunData) -> Figure:

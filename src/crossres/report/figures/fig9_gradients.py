@@ -1,4 +1,4 @@
-"""Do DKD's terms pull apart on mixed images?  Their gradients at the student's logits, by epoch."""
+"""Gradients of DKD's terms at the student's logits by epoch: do they pull apart on mixed images?"""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ TERMS = {"ce": "#000000", "tckd": "#0072B2", "nckd": "#D55E00"}
 
 def caption(facts: Facts) -> str:
     return (
-        f"{facts.label('dkd_beta8')} on a fixed batch of training images: unmixed, under Mixup and under CutMix. Left "
-        "and middle: cosine between the gradients of two loss terms at the student's logits, mean over the images; "
-        "below the dashed line they pull apart. Right: norms of the weighted terms' gradients under Mixup."
+        f"Gradients of the loss terms of {facts.label('dkd_beta8')} at the student's logits by epoch, on a fixed batch "
+        "of training images: unmixed (clean), with Mixup and with CutMix. Left and middle: cosine between two terms, "
+        "as mean over the images; below the dashed line the terms pull apart. Right: gradient norms of the weighted "
+        "terms with Mixup."
     )
 
 
 def reference(facts: Facts) -> str:
     return (
-        f"[fig:fig9_gradients] shows whether the terms of {facts.label('dkd_beta8')} really pull apart on mixed "
-        "images, and how strongly each of them pulls."
+        f"[fig:fig9_gradients] shows whether the terms of {facts.label('dkd_beta8')} pull apart on mixed images, and "
+        "how strongly each of them pulls."
     )
 
 

@@ -1,4 +1,4 @@
-"""Every run but the teachers: its accuracy, and the accuracy set against its teacher's."""
+"""All runs but the teachers: accuracy, and how it compares with the teacher's."""
 
 from __future__ import annotations
 
@@ -32,17 +32,19 @@ COLUMNS = (
 
 
 def caption(facts: Facts) -> str:
-    alone = " and the runs that learn from the labels alone" if facts.runs("alone") else ""
-    seeds = ". Means over seeds, with half-widths of 95\u202f% *t* intervals" if facts.several_seeds else ""
+    alone = " and networks that learn from the labels alone" if facts.runs("alone") else ""
+    seeds = " Values are means over seeds, with half-widths of 95\u202f% *t* intervals." if facts.several_seeds else ""
     return (
-        f"All students{alone}. Gap is the teacher's accuracy minus the student's, in points; retention is the "
-        "student's as a share of its own teacher's, and so comparable only between students of one teacher. Best is "
-        f"the epoch whose weights are reported; minutes are wall-clock and leave out the teacher{seeds}."
+        f"All students{alone}. Gap is the teacher's accuracy minus the student's, in points. Retention is the "
+        "student's accuracy in per cent of its teacher's; it compares students of one teacher only. Best epoch is the "
+        f"one whose weights are reported. Minutes are wall-clock time, without the training of the teacher.{seeds}"
     )
 
 
 def reference(facts: Facts) -> str:
-    return "[tab:all_experiments] sets each student against its teacher." if facts.runs("student") else ""
+    if facts.runs("student"):
+        return "[tab:all_experiments] compares each student with its teacher."
+    return "[tab:all_experiments] lists the networks that learn from the labels alone."
 
 
 def build(summary: pd.DataFrame) -> pd.DataFrame:

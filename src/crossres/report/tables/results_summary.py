@@ -1,4 +1,4 @@
-"""Every network of the suite: accuracy, size and compression, teachers first."""
+"""All runs, teachers first: accuracy, size and compression."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ COLUMNS = (
 
 
 def caption(facts: Facts) -> str:
-    alone = ", then those that learn from the labels alone" if facts.runs("alone") else ""
-    seeds = ", the mean over seeds with the half-width of its 95\u202f% *t* interval" if facts.several_seeds else ""
+    alone = ", networks that learn from the labels alone" if facts.runs("alone") else ""
+    seeds = ", as mean over seeds with the half-width of its 95\u202f% *t* interval" if facts.several_seeds else ""
     return (
-        f"All runs, teachers first{alone}. Accuracy is top-1 on the test images with the selected weights{seeds}; "
-        "compression is the teacher's parameter count over the student's."
+        f"All runs: teachers{alone} and students. Accuracy is top-1 on the test images with the selected "
+        f"weights{seeds}. Compression is the teacher's parameter count divided by the student's."
     )
 
 
 def reference(facts: Facts) -> str:
-    return "[tab:results_summary] lists every run."
+    return "[tab:results_summary] lists all runs."
 
 
 def build(summary: pd.DataFrame) -> pd.DataFrame:
