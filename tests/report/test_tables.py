@@ -115,10 +115,10 @@ def test_a_run_that_teaches_none_and_has_no_teacher_is_alone(records: list[Recor
     assert pd.isna(frame["gap_pct"].iloc[-1])
 
 
-def test_a_table_without_rows_is_written(published: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_table_without_rows_still_has_its_heads(published: pd.DataFrame, tmp_path: Path) -> None:
     teachers = published[published["role"] == "teacher"]
-    assert tables.build("all_experiments", teachers).rows == []
-    assert all(path.is_file() for path in tables.write("all_experiments", teachers, tmp_path))
+    for file in tables.write("all_experiments", teachers, tmp_path):
+        assert "accuracy" in file.read_text(encoding="utf-8").lower()
 
 
 def test_unknown_table_is_named(published: pd.DataFrame, tmp_path: Path) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from crossres.report.latex import escape
-
-if TYPE_CHECKING:
-    import pandas as pd
+from crossres.report.types import DataFrame
 
 MISSING = "—"
 SPREAD_UNITS = ("pct", "minutes")
@@ -52,7 +50,7 @@ def spread_key(key: str) -> str:
     return f"{stem}_ci95_{unit}"
 
 
-def per_run(summary: pd.DataFrame) -> pd.DataFrame:
+def per_run(summary: DataFrame) -> DataFrame:
     """Return one row per run, in the summary's order: means over seeds, `seeds` and half-widths of 95 % t intervals.
 
     `X_pct` and `train_minutes` get their half-width in `X_ci95_pct` and `train_ci95_minutes`, NaN for one seed; the
@@ -81,11 +79,11 @@ def per_run(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 class Table:
-    """A table and the columns that it is printed with: of those named, the ones that hold anything."""
+    """A table and the columns that it is printed with: those that hold anything, or all of them where it has no row."""
 
-    def __init__(self, frame: pd.DataFrame, columns: Sequence[Column]) -> None:
+    def __init__(self, frame: DataFrame, columns: Sequence[Column]) -> None:
         self.frame = frame
-        self.columns = [column for column in columns if frame[column.key].notna().any()]
+        self.columns = [column for column in columns if frame.empty or frame[column.key].notna().any()]
         self.rows: list[dict[Any, Any]] = frame.to_dict("records")
 
     def to_csv(self) -> str:

@@ -14,6 +14,7 @@ from crossres.suites.names import model_name
 RUNS = ("kd_64_to_32",)
 SECTION = "method"
 ORDER = 1
+Pair = tuple[float, float]
 TEACHER, STUDENT, GRADIENT = "#5a5a5a", "#009E73", "#D55E00"
 WIDTH, HEIGHT = 100.0, 38.6
 """Size of the drawing in its own units; its aspect ratio is the figure's."""
@@ -50,13 +51,16 @@ def draw(data: RunData) -> Figure:
 
 def _draw_images(axes: Axes, own: int, seen: int) -> None:
     """Draw the stored image, its mixed version, and the upsampled copy, each pixel as large as any other."""
+    from scipy.ndimage import zoom
+
     side = 6.0
     large = min(side * seen / own, 2 * side)
     mixed = _picture(own, mixed=True)
+    upsampled = zoom(mixed, (seen / own, seen / own, 1), order=1, mode="nearest", grid_mode=True)
     _image(axes, _picture(own, mixed=False), (4.6, MIDDLE), side, f"image\n{own} × {own} px")
     _box(axes, (16.2, MIDDLE), (10.6, 9.0), "augment,\nnormalise,\nmix")
     _image(axes, mixed, (28.4, MIDDLE), side, f"mixed image\n{own} × {own} px")
-    _image(axes, _upsampled(mixed, seen), (28.4, TOP), large, "")
+    _image(axes, upsampled, (28.4, TOP), large, "")
     text: dict[str, Any] = {"ha": "right", "va": "center"}
     axes.text(27.6 - large / 2, TOP, f"copy for\nthe teacher\n{seen} × {seen} px", **text)
     axes.text(29.3, (MIDDLE + TOP - 1.1) / 2, "bilinear\nupsampling", **{**text, "ha": "left"})
@@ -118,14 +122,7 @@ def _draw_gradient(axes: Axes) -> None:
     axes.text(76, MIDDLE + 0.8, "gradient", color=colour, ha="center", va="bottom")
 
 
-def _box(
-    axes: Axes,
-    centre: tuple[float, float],
-    size: tuple[float, float],
-    text: str,
-    colour: str = style.INK,
-    fill: str = "white",
-) -> None:
+def _box(axes: Axes, centre: Pair, size: Pair, text: str, colour: str = style.INK, fill: str = "white") -> None:
     from matplotlib.patches import FancyBboxPatch
 
     corner = (centre[0] - size[0] / 2, centre[1] - size[1] / 2)
@@ -135,7 +132,7 @@ def _box(
     axes.text(*centre, text, ha="center", va="center", linespacing=1.25, zorder=3)
 
 
-def _arrow(axes: Axes, points: Sequence[tuple[float, float]], colour: str, dashed: bool = False) -> None:
+def _arrow(axes: Axes, points: Sequence[Pair], colour: str, dashed: bool = False) -> None:
     """Draw an arrow along straight pieces; the head of a dashed one is solid."""
     from matplotlib.patches import FancyArrowPatch
 
@@ -148,7 +145,7 @@ def _arrow(axes: Axes, points: Sequence[tuple[float, float]], colour: str, dashe
     axes.add_patch(head)
 
 
-def _image(axes: Axes, pixels: np.ndarray, centre: tuple[float, float], side: float, text: str) -> None:
+def _image(axes: Axes, pixels: np.ndarray, centre: Pair, side: float, text: str) -> None:
     x, y = centre[0] - side / 2, centre[1] - side / 2
     axes.imshow(pixels, extent=(x, x + side, y, y + side), interpolation="nearest", zorder=2)
     axes.text(centre[0], y - 0.7, text, ha="center", va="top", linespacing=1.15)
@@ -163,13 +160,3 @@ def _picture(side: int, mixed: bool) -> np.ndarray:
     second = np.where((abs(x - y) < 0.12)[..., None], (1.0, 1.0, 1.0), (0.0, 0.45, 0.7))
     pasted = (abs(x - 0.72) < 0.22) & (abs(y - 0.3) < 0.22)
     return np.where(pasted[..., None], second, first) if mixed else first
-
-
-def _upsampled(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Upsample a picture bilinearly, corners not aligned."""
-    old = pixels.shape[0]
-    source = np.clip((np.arange(side) + 0.5) * old / side - 0.5, 0, old - 1)
-    low = np.floor(source).astype(int)
-    high, share = np.minimum(low + 1, old - 1), source - low
-    rows = pixels[low] * (1 - share)[:, None, None] + pixels[high] * share[:, None, None]
-    return rows[:, low] * (1 - share)[None, :, None] + rows[:, high] * share[None, :, None]

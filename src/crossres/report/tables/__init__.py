@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from crossres.files import write_atomic
 from crossres.report import exhibits, tabular
-
-if TYPE_CHECKING:
-    import pandas as pd
+from crossres.report.types import DataFrame
 
 
 class TableModule(exhibits.Exhibit, Protocol):
@@ -23,7 +21,7 @@ class TableModule(exhibits.Exhibit, Protocol):
     COLUMNS: Sequence[tabular.Column]
     """The columns that are printed, where they hold anything."""
 
-    def build(self, summary: pd.DataFrame) -> pd.DataFrame:
+    def build(self, summary: DataFrame) -> DataFrame:
         """Return its rows from the suite's summary."""
 
 
@@ -32,13 +30,13 @@ def load(name: str) -> TableModule:
     return cast(TableModule, exhibits.load("tables", name))
 
 
-def build(name: str, summary: pd.DataFrame) -> tabular.Table:
+def build(name: str, summary: DataFrame) -> tabular.Table:
     """Build a table by name, with those of its columns that hold anything."""
     module = load(name)
     return tabular.Table(module.build(summary), module.COLUMNS)
 
 
-def write(name: str, summary: pd.DataFrame, directory: Path) -> list[Path]:
+def write(name: str, summary: DataFrame, directory: Path) -> list[Path]:
     """Build a table by name and write it as `NAME.csv`, `NAME.tex` and `NAME.md`; return these files."""
     table = build(name, summary)
     texts = {".csv": table.to_csv(), ".tex": table.to_latex(), ".md": table.to_markdown()}

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from crossres.report.tabular import Column, per_run
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from crossres.report.facts import Facts
+from crossres.report.types import DataFrame, Facts
 
 RUNS = ()
 SECTION = "results"
@@ -47,7 +41,7 @@ def reference(facts: Facts) -> str:
     return "[tab:all_experiments] lists the networks that learn from the labels alone."
 
 
-def build(summary: pd.DataFrame) -> pd.DataFrame:
+def build(summary: DataFrame) -> DataFrame:
     """Return one row per run that teaches no other: how it was trained, how accurate it is, and what it took."""
     table = per_run(summary)
     table["seeds"] = table["seeds"] if table["seeds"].max() > 1 else None

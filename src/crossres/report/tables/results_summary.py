@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from crossres.report.tabular import Column, per_run
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from crossres.report.facts import Facts
+from crossres.report.types import DataFrame, Facts
 
 RUNS = ()
 SECTION = "results"
@@ -41,7 +35,7 @@ def reference(facts: Facts) -> str:
     return "[tab:results_summary] lists all runs."
 
 
-def build(summary: pd.DataFrame) -> pd.DataFrame:
+def build(summary: DataFrame) -> DataFrame:
     """Return one row per run: role, model, method, resolution, accuracy, parameters and compression."""
     table = per_run(summary)
     table["seeds"] = table["seeds"] if table["seeds"].max() > 1 else None
