@@ -28,8 +28,8 @@ from crossres.training import acquire, data
 from crossres.training.augment import normalise
 from crossres.training.evaluate import evaluate, load_network, pack_weights
 from crossres.training.models import build
+from tests import cifar
 from tests.project import copy_of_the_project, job_counts, snakemake
-from tests.training.test_data import FAKE, pass_for, write_folder
 
 CPU = torch.device("cpu")
 PUBLISHED = "paper/records/published/kd_32/seed42.json"
@@ -42,7 +42,7 @@ def finish(spec: Spec, results: Path, root: Path) -> Record:
     run_dir.mkdir(parents=True)
     network = build(spec.model, spec.dataset.classes, spec.seed)
     with torch.no_grad():
-        images = data.load(spec.dataset.model_copy(update={"validation_images": 0}), spec.view, root, CPU)
+        images = data.load_splits(spec.dataset.model_copy(update={"validation_images": 0}), spec.view, root, CPU)
         for _ in range(8):
             network(normalise(images.test.images[:32], spec.dataset.info.normalisation))
         for parameter in list(network.parameters())[-2:]:
@@ -135,9 +135,8 @@ def test_the_cards_lines_rebuild_one_of_our_own(exported: Path) -> None:
 def test_the_thesis_student_loads_into_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.models import efficientnet_v2_s
 
-    pass_for(monkeypatch, "cifar100", FAKE)
-    root = tmp_path / "data"
-    acquire.prepare("cifar100", root, str(write_folder(tmp_path / "source")))
+    root, content = tmp_path / "data", cifar.pass_for(monkeypatch, "cifar100")
+    acquire.prepare("cifar100", root, str(cifar.write_folder(tmp_path / "source", content)))
     suite = load_suite(files.suite_file("paper"))
     finish(suite.resolve("kd_32", 42, Budget(pretrained=False, train_images=200, test_images=40)), tmp_path, root)
     folder = Finished(files.suite_file("paper"), tmp_path, root).export()

@@ -17,31 +17,18 @@ from torchvision.transforms import functional as vision
 
 from crossres.suites.datasets import CIFAR100_NORMALISATION
 from crossres.suites.spec import Augmentation
-from crossres.training import augment as stream
+from crossres.training.augment import MixedBatch, Stream, draw_mixing, mix, normalise, resize, stream, upsample
+from crossres.training.augment.draws import Draws, draw_epoch
+from crossres.training.augment.kernels import augment, erase
+from crossres.training.augment.policy import sub_policies
 from tests.conftest import find_cifar100
 
 STRONG = Augmentation(auto_augment="cifar10", erase_prob=0.25)
 BASIC = Augmentation()
 POLICY = transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)
+pytestmark = pytest.mark.usefixtures("one_thread")
 UNLIKELY = 1e-4
 """Level at which a difference of distributions is called one; the draws are fixed, so nothing here is flaky."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def _cifar100() -> torch.Tensor | None:
-    """Return CIFAR-100's training images, uint8 [50000, 3, 32, 32], or None where they are not at hand."""
-    folder = find_cifar100()
-    if folder is None:
-        return None
-    with (folder / "train").open("rb") as file:
-        return torch.from_numpy(pickle.load(file, encoding="latin1")["data"].reshape(-1, 3, 32, 32))
 
 
 def _smooth(count: int) -> torch.Tensor:
@@ -55,9 +42,13 @@ def _smooth(count: int) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def natural() -> torch.Tensor:
-    images = _cifar100()
-    print(f"images: {'CIFAR-100, training set' if images is not None else 'generated, smooth'}")
-    return _smooth(20_000) if images is None else images
+    """Return CIFAR-100's training images where they are at hand, else generated ones; uint8 [M, 3, 32, 32]."""
+    folder = find_cifar100()
+    print(f"images: {'CIFAR-100, training set' if folder else 'generated, smooth'}")
+    if folder is None:
+        return _smooth(20_000)
+    document = pickle.loads((folder / "train").read_bytes(), encoding="latin1")
+    return torch.from_numpy(document["data"].reshape(-1, 3, 32, 32))
 
 
 def _odd_images() -> torch.Tensor:
@@ -81,7 +72,7 @@ def _pil(image: torch.Tensor) -> Image.Image:
     return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
-def _by_torchvision(images: torch.Tensor, draws: stream.Draws, padding: int) -> torch.Tensor:
+def _by_torchvision(images: torch.Tensor, draws: Draws, padding: int) -> torch.Tensor:
     """Crop, flip and AutoAugment one image after another with torchvision and PIL, given the draws."""
     size = images.shape[-1]
     results = []
@@ -96,8 +87,8 @@ def _by_torchvision(images: torch.Tensor, draws: stream.Draws, padding: int) -> 
     return torch.stack(results)
 
 
-def _differing(images: torch.Tensor, draws: stream.Draws, padding: int) -> list[tuple[int, object]]:
-    ours = stream.augment(images, draws, padding)
+def _differing(images: torch.Tensor, draws: Draws, padding: int) -> list[tuple[int, object]]:
+    ours = augment(images, draws, padding)
     differs = (ours != _by_torchvision(images, draws, padding)).flatten(1).any(1)
     return [(row, POLICY.policies[draws.policy[row]]) for row in differs.nonzero().flatten().tolist()]
 
@@ -105,16 +96,11 @@ def _differing(images: torch.Tensor, draws: stream.Draws, padding: int) -> list[
 # ----------------------------------------------------------------------------------------- equality with torchvision
 
 
-def test_real_images_are_compared(cifar100_folder):
-    """Skipped, with the reason, where generated images are compared instead."""
-    assert len(_cifar100()) == 50_000
-
-
 def test_augment_is_bit_identical_to_the_pil_pipeline(natural):
     odd = _odd_images().repeat(60, 1, 1, 1)
     images = torch.cat([odd, natural[: 20_000 - len(odd)]])
-    draws = stream.draw(STRONG, len(images), 32, seed=1, epoch=1)
-    applied = draws.chance <= stream.sub_policies(32, images.device).prob[draws.policy]
+    draws = draw_epoch(STRONG, len(images), 32, seed=1, epoch=1)
+    applied = draws.chance <= sub_policies(32, images.device).prob[draws.policy]
     names = Counter(POLICY.policies[draws.policy[row]][slot][0] for row, slot in np.argwhere(applied))
     assert set(names) == {name for pair in POLICY.policies for name, _, _ in pair}
     assert _differing(images, draws, 4) == []
@@ -127,7 +113,7 @@ def test_every_operation_with_either_sign_on_every_odd_image(natural):
     for policy, slot, positive in np.ndindex(len(POLICY.policies), 2, 2):
         chance = np.full((len(images), 2), never)
         chance[:, slot] = 0.0
-        draws = stream.Draws(
+        draws = Draws(
             crop=np.full((len(images), 2), 4),
             flip=np.zeros(len(images), bool),
             policy=np.full(len(images), policy),
@@ -140,37 +126,37 @@ def test_every_operation_with_either_sign_on_every_odd_image(natural):
 
 @pytest.mark.parametrize(("size", "padding"), [(64, 8), (48, 0)])
 def test_augment_is_bit_identical_at_other_sizes(natural, size, padding):
-    images = stream.resize(torch.cat([_odd_images(), natural[:380]]), size)
-    draws = stream.draw(STRONG.model_copy(update={"crop_padding_px": padding}), len(images), size, seed=2, epoch=3)
+    images = resize(torch.cat([_odd_images(), natural[:380]]), size)
+    draws = draw_epoch(STRONG.model_copy(update={"crop_padding_px": padding}), len(images), size, seed=2, epoch=3)
     assert _differing(images, draws, padding) == []
 
 
 def test_normalise_and_erase_equal_torchvision(natural):
     images = torch.cat([_odd_images(), natural[:1000]])
-    boxes = stream.draw(STRONG.model_copy(update={"erase_prob": 1.0}), len(images), 32, seed=1, epoch=1).erase
+    boxes = draw_epoch(STRONG.model_copy(update={"erase_prob": 1.0}), len(images), 32, seed=1, epoch=1).erase
     to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*CIFAR100_NORMALISATION)])
     expected = []
     for image, (top, bottom, left, right) in zip(images, boxes.tolist(), strict=True):
         expected.append(vision.erase(to_tensor(_pil(image)), top, left, bottom - top, right - left, torch.zeros(1)))
-    assert torch.equal(stream.erase(stream.normalise(images, CIFAR100_NORMALISATION), boxes), torch.stack(expected))
+    assert torch.equal(erase(normalise(images, CIFAR100_NORMALISATION), boxes), torch.stack(expected))
 
 
 @pytest.mark.parametrize("size", [16, 24, 48, 64, 96])
 def test_resize_equals_pil(natural, size):
     images = torch.cat([_odd_images(), natural[:300]])
     by_pil = [vision.pil_to_tensor(_pil(image).resize((size, size), Image.Resampling.BILINEAR)) for image in images]
-    largest = (stream.resize(images, size).int() - torch.stack(by_pil).int()).abs().max().item()
+    largest = (resize(images, size).int() - torch.stack(by_pil).int()).abs().max().item()
     exact = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
     print(f"{size} px: largest difference {largest}")
     assert largest <= (0 if exact else 1)
-    assert stream.resize(images, 32) is images
+    assert resize(images, 32) is images
 
 
 def test_upsample_is_bilinear_without_aligned_corners():
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     expected = functional.interpolate(images, size=(64, 64), mode="bilinear", align_corners=False)
-    assert torch.equal(stream.upsample(images, 64), expected)
-    assert stream.upsample(images, 32) is images
+    assert torch.equal(upsample(images, 64), expected)
+    assert upsample(images, 32) is images
 
 
 # ------------------------------------------------------------------------------------------------------ distributions
@@ -193,7 +179,7 @@ def _same_distribution(ours, theirs) -> float:
 
 
 def test_crop_and_flip_are_uniform():
-    draws = stream.draw(BASIC, 50_000, 32, seed=3, epoch=1)
+    draws = draw_epoch(BASIC, 50_000, 32, seed=3, epoch=1)
     positions = np.bincount(draws.crop[:, 0] * 9 + draws.crop[:, 1], minlength=81)
     assert len(positions) == 81
     assert stats.chisquare(positions).pvalue > UNLIKELY
@@ -201,7 +187,7 @@ def test_crop_and_flip_are_uniform():
 
 
 def test_policy_frequencies_agree_with_torchvision(torch_seed):
-    draws = stream.draw(STRONG, 50_000, 32, seed=3, epoch=1)
+    draws = draw_epoch(STRONG, 50_000, 32, seed=3, epoch=1)
     theirs = [transforms.AutoAugment.get_params(len(POLICY.policies)) for _ in range(10_000)]
     policies = [np.bincount(sample, minlength=25) for sample in (draws.policy, [policy for policy, _, _ in theirs])]
     assert stats.chi2_contingency(policies).pvalue > UNLIKELY
@@ -219,7 +205,7 @@ def test_policy_frequencies_agree_with_torchvision(torch_seed):
 def test_erased_boxes_agree_with_torchvision(torch_seed):
     def boxes(scale):
         settings = STRONG.model_copy(update={"erase_prob": 1.0, "erase_scale": scale})
-        top, bottom, left, right = stream.draw(settings, 20_000, 32, seed=3, epoch=1).erase.T
+        top, bottom, left, right = draw_epoch(settings, 20_000, 32, seed=3, epoch=1).erase.T
         return {
             "top": top,
             "left": left,
@@ -235,22 +221,22 @@ def test_erased_boxes_agree_with_torchvision(torch_seed):
     for name, ours in boxes((0.02, 0.2)).items():
         assert _same_distribution(ours, theirs[name]) > UNLIKELY, name
     assert _same_distribution(boxes((0.02, 0.33))["height"], theirs["height"]) < 1e-12
-    erased = stream.draw(STRONG, 50_000, 32, seed=3, epoch=1).erase
+    erased = draw_epoch(STRONG, 50_000, 32, seed=3, epoch=1).erase
     assert stats.binomtest(int((erased[:, 0] < erased[:, 1]).sum()), 50_000, 0.25).pvalue > UNLIKELY
 
 
 def test_a_box_that_never_fits_erases_nothing():
     hopeless = STRONG.model_copy(update={"erase_prob": 1.0, "erase_scale": (1.0, 1.0), "erase_ratio": (1.0, 1.0)})
-    assert not stream.draw(hopeless, 100, 32, seed=0, epoch=1).erase.any()
+    assert not draw_epoch(hopeless, 100, 32, seed=0, epoch=1).erase.any()
     tight = STRONG.model_copy(update={"erase_prob": 1.0, "erase_scale": (0.8, 1.2)})
-    top, bottom, left, right = stream.draw(tight, 5_000, 32, seed=0, epoch=1).erase.T
+    top, bottom, left, right = draw_epoch(tight, 5_000, 32, seed=0, epoch=1).erase.T
     assert ((top == 0) & (bottom == 0)).any()
     assert (bottom - top < 32).all() and (right - left < 32).all()
     assert (top >= 0).all() and (bottom <= 32).all() and (left >= 0).all() and (right <= 32).all()
 
 
 def test_mixing_agrees_with_the_betas_and_with_torchvision(torch_seed):
-    mixings = [stream.draw_mixing(BASIC, 4, 32, seed=5, epoch=1, step=step) for step in range(8_000)]
+    mixings = [draw_mixing(BASIC, 4, 32, seed=5, epoch=1, step=step) for step in range(8_000)]
     lams = {method: [m.lam for m in mixings if m.method == method] for method in ("cutmix", "mixup", "none")}
     assert not lams["none"]
     assert stats.binomtest(len(lams["cutmix"]), len(mixings), BASIC.cutmix_share).pvalue > UNLIKELY
@@ -263,7 +249,7 @@ def test_mixing_agrees_with_the_betas_and_with_torchvision(torch_seed):
     for column, edge in enumerate((1, 3, 0, 2)):  # ours: top, bottom, left, right; theirs: left, top, right, bottom
         assert _same_distribution(boxes[:, column], np.array([p["box"][edge] for p in theirs])) > UNLIKELY
     partly = BASIC.model_copy(update={"mix_prob": 0.3})
-    mixed = sum(stream.draw_mixing(partly, 4, 32, 5, 1, step).method != "none" for step in range(4_000))
+    mixed = sum(draw_mixing(partly, 4, 32, 5, 1, step).method != "none" for step in range(4_000))
     assert stats.binomtest(mixed, 4_000, 0.3).pvalue > UNLIKELY
 
 
@@ -279,11 +265,11 @@ def images(natural) -> torch.Tensor:
     return natural[:COUNT].clone()
 
 
-def _stream(images, augmentation=STRONG, seed=42, batch_size=32) -> stream.Stream:
-    return stream.Stream(augmentation, images, torch.arange(len(images)), seed, batch_size, CIFAR100_NORMALISATION)
+def _stream(images, augmentation=STRONG, seed=42, batch_size=32) -> Stream:
+    return Stream(augmentation, images, torch.arange(len(images)), seed, batch_size, CIFAR100_NORMALISATION)
 
 
-def _equal(one: stream.MixedBatch, other: stream.MixedBatch) -> bool:
+def _equal(one: MixedBatch, other: MixedBatch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -320,7 +306,7 @@ def test_a_batch_owns_its_memory(images):
     assert torch.equal(running.batch(1, 0).images, kept)
 
 
-def _by_sample(running: stream.Stream, epoch: int) -> dict[int, torch.Tensor]:
+def _by_sample(running: Stream, epoch: int) -> dict[int, torch.Tensor]:
     return {
         int(a): image for batch in running.epoch(epoch) for image, a in zip(batch.images, batch.target_a, strict=True)
     }
@@ -341,7 +327,7 @@ def test_a_samples_augmentation_depends_on_seed_epoch_and_index_alone(images):
 
 
 def test_draws_do_not_depend_on_how_many_images_there_are():
-    few, many = (stream.draw(STRONG, count, 32, seed=1, epoch=1) for count in (50, 500))
+    few, many = (draw_epoch(STRONG, count, 32, seed=1, epoch=1) for count in (50, 500))
     assert all(np.array_equal(a, b) for a, b in zip(few, many.rows(slice(0, 50)), strict=True))
 
 
@@ -355,19 +341,19 @@ def test_an_epoch_is_a_permutation_less_the_remainder(images):
 
 def test_the_stream_composes_the_parts(images):
     running = _stream(images)
-    draws = stream.draw(STRONG, COUNT, 32, 42, 1)
+    draws = draw_epoch(STRONG, COUNT, 32, 42, 1)
     for step in range(6):
         rows = running.batch(1, step).target_a.numpy()
-        plain = stream.normalise(_by_torchvision(images[rows], draws.rows(rows), 4), CIFAR100_NORMALISATION)
-        mixing = stream.draw_mixing(STRONG, 32, 32, 42, 1, step)
-        expected = stream.mix(stream.erase(plain, draws.erase[rows]), torch.from_numpy(rows), mixing)
+        plain = normalise(_by_torchvision(images[rows], draws.rows(rows), 4), CIFAR100_NORMALISATION)
+        mixing = draw_mixing(STRONG, 32, 32, 42, 1, step)
+        expected = mix(erase(plain, draws.erase[rows]), torch.from_numpy(rows), mixing)
         assert _equal(running.batch(1, step), expected)
 
 
 def test_basic_without_anything_is_the_normalised_image(images):
     nothing = Augmentation(crop_padding_px=0, flip_prob=0.0, mix_prob=0.0)
     batch = _stream(images, nothing).batch(1, 0)
-    assert torch.equal(batch.images, stream.normalise(images[batch.target_a], CIFAR100_NORMALISATION))
+    assert torch.equal(batch.images, normalise(images[batch.target_a], CIFAR100_NORMALISATION))
     assert torch.equal(batch.target_b, batch.target_a)
     assert batch.lam.shape == () and batch.lam.dtype == torch.float32 and batch.lam == 1
     assert batch.targets == (batch.target_a, batch.target_b, batch.lam)
@@ -383,7 +369,7 @@ def _unmixed_and_mixed(images, **settings):
 def test_cutmix_is_pixel_exact(images):
     kept_shares = []
     for plain, mixed, settings, step in _unmixed_and_mixed(images, cutmix_share=1.0):
-        mixing = stream.draw_mixing(settings, 32, 32, 42, 1, step)
+        mixing = draw_mixing(settings, 32, 32, 42, 1, step)
         top, bottom, left, right = mixing.box
         assert 0 <= top <= bottom <= 32 and 0 <= left <= right <= 32
         expected = plain.images.clone()
@@ -399,7 +385,7 @@ def test_cutmix_is_pixel_exact(images):
 
 def test_mixup_is_the_convex_combination(images):
     for plain, mixed, settings, step in _unmixed_and_mixed(images, cutmix_share=0.0):
-        mixing = stream.draw_mixing(settings, 32, 32, 42, 1, step)
+        mixing = draw_mixing(settings, 32, 32, 42, 1, step)
         partner = torch.from_numpy(mixing.partner)
         assert torch.equal(mixed.images, mixed.lam * plain.images + (1 - mixed.lam) * plain.images[partner])
         assert mixed.lam.item() == mixing.lam and 0 <= mixing.lam <= 1
@@ -411,7 +397,7 @@ def test_mix_leaves_its_input_alone():
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     before = images.clone()
     for step in range(8):
-        stream.mix(images, torch.arange(8), stream.draw_mixing(BASIC, 8, 32, 0, 1, step))
+        mix(images, torch.arange(8), draw_mixing(BASIC, 8, 32, 0, 1, step))
     assert torch.equal(images, before)
 
 
@@ -419,7 +405,7 @@ def test_mistakes_are_named(images):
     with pytest.raises(ValueError, match="uint8"):
         _stream(images.float())
     with pytest.raises(ValueError, match="labels"):
-        stream.Stream(STRONG, images, torch.arange(3), 0, 32, CIFAR100_NORMALISATION)
+        Stream(STRONG, images, torch.arange(3), 0, 32, CIFAR100_NORMALISATION)
     with pytest.raises(ValueError, match="batch_size 301"):
         _stream(images, batch_size=301)
     for epoch, step in ((0, 0), (1, 9), (1, -1)):
@@ -431,14 +417,14 @@ def test_mistakes_are_named(images):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_equals_cpu(natural):
     images = torch.cat([_odd_images().repeat(10, 1, 1, 1), natural[:3000]])
-    draws = stream.draw(STRONG, len(images), 32, seed=1, epoch=1)
-    assert torch.equal(stream.augment(images.cuda(), draws, 4).cpu(), stream.augment(images, draws, 4))
+    draws = draw_epoch(STRONG, len(images), 32, seed=1, epoch=1)
+    assert torch.equal(augment(images.cuda(), draws, 4).cpu(), augment(images, draws, 4))
     assert torch.equal(
-        stream.normalise(images.cuda(), CIFAR100_NORMALISATION).cpu(), stream.normalise(images, CIFAR100_NORMALISATION)
+        normalise(images.cuda(), CIFAR100_NORMALISATION).cpu(), normalise(images, CIFAR100_NORMALISATION)
     )
-    assert torch.equal(stream.resize(images[:200].cuda(), 64).cpu(), stream.resize(images[:200], 64))
+    assert torch.equal(resize(images[:200].cuda(), 64).cpu(), resize(images[:200], 64))
     labels = torch.arange(len(images))
-    on_cpu = stream.Stream(STRONG, images, labels, 42, 128, CIFAR100_NORMALISATION)
-    on_cuda = stream.Stream(STRONG, images.cuda(), labels.cuda(), 42, 128, CIFAR100_NORMALISATION)
+    on_cpu = Stream(STRONG, images, labels, 42, 128, CIFAR100_NORMALISATION)
+    on_cuda = Stream(STRONG, images.cuda(), labels.cuda(), 42, 128, CIFAR100_NORMALISATION)
     for expected, batch in zip(on_cpu.epoch(1), on_cuda.epoch(1), strict=True):
         assert all(torch.equal(theirs.cpu(), ours) for theirs, ours in zip(batch, expected, strict=True))

@@ -210,10 +210,10 @@ def test_the_record_says_what_the_training_saw(trained: Trained) -> None:
 
 
 def test_predictions_are_those_of_the_selected_weights(trained: Trained) -> None:
-    from crossres.training.data import load
+    from crossres.training.data import load_splits
 
     record = trained.evaluate()
-    labels = load(trained.spec.dataset, trained.spec.view, trained.root, CPU).test.labels.tolist()
+    labels = load_splits(trained.spec.dataset, trained.spec.view, trained.root, CPU).test.labels.tolist()
     assert record.predictions is not None
     assert len(record.predictions) == len(labels) == 130
     hits = [one == other for one, other in zip(record.predictions, labels, strict=True)]
@@ -223,10 +223,10 @@ def test_predictions_are_those_of_the_selected_weights(trained: Trained) -> None
 
 
 def test_a_temperature_is_fitted_on_validation_images_and_measured_on_test_images(trained: Trained) -> None:
-    from crossres.training.data import load
+    from crossres.training.data import load_splits
 
     dataset = trained.spec.dataset.model_copy(update={"validation_images": 60})
-    images = load(dataset, trained.spec.view, trained.root, CPU)
+    images = load_splits(dataset, trained.spec.view, trained.root, CPU)
     network, _, _ = load_network(trained.run_dir / "weights.safetensors", CPU)
     calibrated = _calibrated(
         network, predict(network, images.test.images, CIFAR100_NORMALISATION), images, CIFAR100_NORMALISATION

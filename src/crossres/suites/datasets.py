@@ -32,6 +32,11 @@ class CifarFiles(NamedTuple):
     tgz_md5: str = ""
     """MD5 of the archive."""
 
+    @property
+    def md5(self) -> dict[str, str]:
+        """The MD5 of each file."""
+        return {**dict(self.train_list), **dict(self.test_list), self.meta["filename"]: self.meta["md5"]}
+
 
 class DatasetInfo(NamedTuple):
     """One data set."""

@@ -21,7 +21,7 @@ from crossres.suites.suite import Suite
 from crossres.tools.card import Exported, Parity, card, describe
 from crossres.tools.choice import Choice
 from crossres.training.acquire import check
-from crossres.training.data import class_names, load
+from crossres.training.data import class_names, load_splits
 from crossres.training.evaluate import load_network, predict
 
 TOLERANCE = 1e-3
@@ -71,7 +71,7 @@ def export(choice: Choice, suite: Suite, data_root: Path, output: Path) -> Parit
     check(spec.dataset.name, data_root)
     # The training images have no part here; one a class is the least that can be asked for.
     dataset = spec.dataset.model_copy(update={"train_images": spec.dataset.classes, "validation_images": 0})
-    images = load(dataset, spec.view, data_root, CPU)
+    images = load_splits(dataset, spec.view, data_root, CPU)
     if images.digest != record.provenance.data_sha256:
         raise CrossresError(f"{data_root}: not the {spec.dataset.name} that {choice.record_file} was computed with")
     names = class_names(spec.dataset, data_root)

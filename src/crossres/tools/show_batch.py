@@ -13,7 +13,7 @@ from crossres.base import CrossresError
 from crossres.suites.datasets import Normalisation
 from crossres.suites.spec import Spec, View
 from crossres.training.augment import MixedBatch, Stream, upsample
-from crossres.training.data import class_names, load
+from crossres.training.data import class_names, load_splits
 
 TILE_PX = 128
 COLUMNS = 4
@@ -40,7 +40,7 @@ def contact_sheet(spec: Spec, data_root: Path, epoch: int, step: int, images: in
     """
     if not 1 <= epoch <= spec.optimisation.epochs:
         raise CrossresError(f"--epoch {epoch}: run {spec.run} has the epochs 1 to {spec.optimisation.epochs}")
-    train = load(spec.dataset, spec.view, data_root, torch.device("cpu")).train
+    train = load_splits(spec.dataset, spec.view, data_root, torch.device("cpu")).train
     stream = Stream.of(spec, *train)
     if not 1 <= step <= stream.steps_per_epoch:
         raise CrossresError(f"--step {step}: an epoch of run {spec.run} has the steps 1 to {stream.steps_per_epoch}")

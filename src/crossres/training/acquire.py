@@ -1,83 +1,144 @@
-"""Data sets made ready: adopted, downloaded or generated, and verified.
+"""Data sets made ready: downloaded, adopted or generated, verified, and listed in a manifest of digests.
 
-Every set lies on disk as CIFAR's pickles (`LAYOUTS`) beside a manifest of digests. A record holds the manifest's
-digest, so that no trained bit depends on this module.
+A record holds the digest of the manifest, so no trained bit depends on this module.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import http.client
+import importlib
 import shlex
+import shutil
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO
 
 from crossres.base import CrossresError
-from crossres.files import data_dir, data_manifest, read_json, write_atomic, write_json
-from crossres.training import shapes
-from crossres.training.cifar import OFFICIAL, digest, fetch
+from crossres.files import data_dir, data_manifest, read_json, sha256, write_atomic, write_json
+from crossres.suites.datasets import DATASETS, CifarFiles
 
 
-class Layout(NamedTuple):
-    """How a data set lies on disk: pickles of rows of pixels, and what they are called."""
+def cifar_files(dataset: str) -> CifarFiles:
+    """Return the files of a data set: their names, their MD5s, and where they are published."""
+    files = DATASETS[dataset].files
+    if isinstance(files, CifarFiles):
+        return files
+    from torchvision import datasets  # takes seconds
 
-    folder: str
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    meta: str
-    labels: str
-    """Key of the labels in a file of images."""
-    names: str
-    """Key of the classes' names in the file `meta`."""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        return (*self.train, *self.test, self.meta)
+    published = getattr(datasets, files)
+    return CifarFiles(*(getattr(published, field) for field in CifarFiles._fields))
 
 
-CIFAR100 = Layout("cifar-100-python", ("train",), ("test",), "meta", "fine_labels", "fine_label_names")
-CIFAR10_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
-CIFAR10 = Layout("cifar-10-batches-py", CIFAR10_TRAIN, ("test_batch",), "batches.meta", "labels", "label_names")
-LAYOUTS: dict[str, Layout] = {"cifar100": CIFAR100, "cifar10": CIFAR10, "shapes": CIFAR100}
-
-
-def prepare(name: str, root: Path, source: str | None) -> Path:
-    """Make a data set ready to load, and list its files' digests in a manifest.
+def prepare(dataset: str, root: Path, source: str | None) -> Path:
+    """Make a data set ready to load, and write the manifest: the SHA-256 of each of its files.
 
     Args:
-        name: One of `DATASETS`.
+        dataset: A key of `DATASETS`.
         root: Folder under which each set has its own.
-        source: For CIFAR, a folder or an archive to adopt it from; downloaded from its official address when None.
+        source: A folder or an archive to adopt the files from; without one, what is missing is downloaded.
 
     Returns:
         Path of the manifest.
 
     Raises:
-        CrossresError: When a file is missing, cut short or wrong; what was found is kept aside, good files stay.
+        CrossresError: When a file is missing or wrong. A wrong file is kept aside; good files stay.
     """
-    layout = LAYOUTS[name]
-    folder = data_dir(root, name) / layout.folder
+    files = cifar_files(dataset)
+    folder = data_dir(root, dataset) / files.base_folder
     folder.mkdir(parents=True, exist_ok=True)
-    if name == "shapes":
-        for file, content in shapes.files().items():
-            write_atomic(folder / file, content)
-    else:
-        fetch(OFFICIAL[name], Path(source) if source else None, folder)
-    digests = {file: digest(folder / file, "sha256") for file in layout.files}
-    manifest = data_manifest(root, name)
-    write_json(manifest, {"dataset": name, "sha256": digests})
+    if generator := DATASETS[dataset].generator:
+        for name, content in importlib.import_module(generator).files().items():
+            write_atomic(folder / name, content)
+    elif missing := [name for name, md5 in files.md5.items() if not _has_md5(folder / name, md5)]:
+        archive = Path(source) if source else _download(dataset, files, folder.parent)
+        for name in missing:
+            _adopt(dataset, files, name, archive, folder)
+    manifest = data_manifest(root, dataset)
+    write_json(manifest, {"dataset": dataset, "sha256": {name: sha256(folder / name) for name in files.md5}})
     return manifest
 
 
-def check(name: str, root: Path) -> None:
+def check(dataset: str, root: Path) -> None:
     """Check that a data set was made ready; its files are checked as they are loaded.
 
     Raises:
         CrossresError: When it was not, with the command that does it.
     """
-    manifest = data_manifest(root, name)
-    mend = f"crossres data {name}" + ("" if root == Path("data") else f" --root {shlex.quote(str(root))}")
+    manifest = data_manifest(root, dataset)
+    fix = f"crossres data {dataset}" + ("" if root == Path("data") else f" --root {shlex.quote(str(root))}")
     if not manifest.exists():
-        raise CrossresError(f"{manifest}: no such file; to make it: {mend}")
+        raise CrossresError(f"{manifest}: no such file; to make it: {fix}")
     document = read_json(manifest)
     listed = document.get("sha256") if isinstance(document, dict) else None
-    if not isinstance(listed, dict) or not listed.keys() >= set(LAYOUTS[name].files):
-        raise CrossresError(f"{manifest}: does not list the digests of {name}; to make it again: {mend}")
+    if not isinstance(listed, dict) or not listed.keys() >= cifar_files(dataset).md5.keys():
+        raise CrossresError(f"{manifest}: does not list the digests of {dataset}; to make it again: {fix}")
+
+
+def _has_md5(path: Path, md5: str) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest() == md5
+
+
+def _adopt(dataset: str, files: CifarFiles, name: str, source: Path, folder: Path) -> None:
+    """Copy one file from a folder or an archive; it takes its place once its MD5 is right."""
+    title = DATASETS[dataset].title
+    if not source.exists():
+        raise CrossresError(
+            f"{source}: no such folder or archive; `{dataset}` in the config names the folder or archive of {title}"
+        )
+    part = folder / f"{name}.part"
+    try:
+        with _opened(files, source, name) as found, open(part, "wb") as file:
+            shutil.copyfileobj(found, file)
+    except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
+        part.unlink(missing_ok=True)
+        reason = " ".join(str(error).split())
+        raise CrossresError(f"{source}: '{name}' could not be copied from it ({reason}); it stays as it is") from None
+    if not _has_md5(part, files.md5[name]):
+        aside = part.replace(folder / f"{name}.rejected")
+        raise CrossresError(f"{source}: '{name}' is not {title}'s (wrong or cut short, by its MD5); kept as {aside}")
+    part.replace(folder / name)
+
+
+@contextlib.contextmanager
+def _opened(files: CifarFiles, source: Path, name: str) -> Iterator[IO[bytes]]:
+    """Open one file of a folder or an archive; nothing else is extracted."""
+    if source.is_dir():
+        places = (source / name, source / files.base_folder / name)
+        found = next((path for path in places if path.is_file()), None)
+        if found is None:
+            raise CrossresError(f"{source}: has no file '{name}', nor {files.base_folder}/{name}")
+        with open(found, "rb") as file:
+            yield file
+    else:
+        with tarfile.open(source) as archive:
+            member = archive.extractfile(f"{files.base_folder}/{name}")
+            if member is None:
+                raise tarfile.ReadError("not a regular file")
+            yield member
+
+
+def _download(dataset: str, files: CifarFiles, folder: Path) -> Path:
+    """Download the archive, unless it is there; return its path."""
+    archive = folder / f"{files.base_folder}.tar.gz"
+    if _has_md5(archive, files.tgz_md5):
+        return archive
+    from torch.hub import download_url_to_file
+
+    part = archive.with_suffix(".part")
+    try:
+        download_url_to_file(files.url, str(part), progress=sys.stderr.isatty())
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        fix = f"set `{dataset}: FOLDER or ARCHIVE` in the config to adopt a copy"
+        raise CrossresError(f"{DATASETS[dataset].title}: could not be downloaded ({error}); {fix}") from None
+    if not _has_md5(part, files.tgz_md5):
+        aside = part.replace(archive.with_suffix(".rejected"))
+        raise CrossresError(f"{files.url}: the download is wrong or cut short, by its MD5; kept as {aside}; try again")
+    return part.replace(archive)

@@ -1,7 +1,6 @@
-"""Data sets: verified, split, and resident on the device as uint8.
+"""Data sets on the device: read from CIFAR's pickles, subset, split, and kept as uint8.
 
-`crossres.training.acquire` lays each set down as CIFAR's pickles, beside a manifest of digests; nothing is unpickled
-before its digest is checked.
+Nothing is unpickled before its digest is checked against the manifest, which `crossres.training.acquire` writes.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,14 +16,14 @@ import torch
 from torch import Tensor
 
 from crossres.base import CrossresError
-from crossres.files import data_dir, data_manifest, read_json
+from crossres.files import data_dir, data_manifest, read_json, sha256
 from crossres.suites.spec import Dataset, View
-from crossres.training.acquire import LAYOUTS, Layout
+from crossres.training.acquire import cifar_files
 from crossres.training.augment import resize
 
 
 class Split(NamedTuple):
-    """Images and their classes, resident on one device."""
+    """Images and their classes, on one device."""
 
     images: Tensor
     """uint8 `[M, 3, S, S]`."""
@@ -33,7 +31,7 @@ class Split(NamedTuple):
     """int64 `[M]`."""
 
 
-class Images(NamedTuple):
+class Splits(NamedTuple):
     """A data set as one run sees it."""
 
     train: Split
@@ -44,57 +42,82 @@ class Images(NamedTuple):
     """SHA-256 of the manifest: which files these images came from."""
 
 
-def load(dataset: Dataset, view: View, root: Path, device: torch.device) -> Images:
-    """Load a data set onto a device, in the size of a run's own view.
+def load_splits(dataset: Dataset, view: View, root: Path, device: torch.device) -> Splits:
+    """Load a data set onto a device, in the size of the run's own view.
+
+    A `resized` view is resized here, before any augmentation: bilinear and antialiased.
 
     Args:
-        dataset: Which set, and how many of its images.
-        view: `native`, or `resized`: bilinear and antialiased, before any augmentation.
         root: Folder under which each set has its own.
-        device: Where the images are to live.
-
-    Returns:
-        Training, validation and test images.
 
     Raises:
         CrossresError: When a file is missing or differs from the manifest.
     """
-    manifest = read_json(data_manifest(root, dataset.name))
-    layout = LAYOUTS[dataset.name]
-    folder = data_dir(root, dataset.name) / layout.folder
-    train = _subset(_read(folder, layout.train, layout, manifest["sha256"]), dataset.train_images)
-    test = _subset(_read(folder, layout.test, layout, manifest["sha256"]), dataset.test_images)
+    files = _PreparedFiles(dataset, root)
+    train = _subset(files.read([name for name, _ in files.layout.train_list]), dataset.train_images)
+    test = _subset(files.read([name for name, _ in files.layout.test_list]), dataset.test_images)
     held_out = _first_of_each_class(train.labels, dataset.validation_images)
     kept = np.setdiff1d(np.arange(len(train.labels)), held_out)
     validation = Split(train.images[held_out], train.labels[held_out])
     train = Split(train.images[kept], train.labels[kept])
-    files = hashlib.sha256(repr(sorted(manifest["sha256"].items())).encode()).hexdigest()
-    train, validation, test = (_resident(split, view, device) for split in (train, validation, test))
-    return Images(train, validation, test, files)
+    train, validation, test = (_on_device(split, view, device) for split in (train, validation, test))
+    return Splits(train, validation, test, hashlib.sha256(repr(sorted(files.sha256.items())).encode()).hexdigest())
 
 
 def class_names(dataset: Dataset, root: Path) -> list[str]:
     """Return the name of each class of a prepared data set, in the order of their numbers."""
-    manifest = read_json(data_manifest(root, dataset.name))
-    layout = LAYOUTS[dataset.name]
-    meta = data_dir(root, dataset.name) / layout.folder / layout.meta
-    return _verified(meta, manifest["sha256"][layout.meta])[layout.names]
+    files = _PreparedFiles(dataset, root)
+    names: list[str] = files.unpickle(files.layout.meta["filename"])[files.layout.meta["key"]]
+    return names
 
 
-def _resident(split: Split, view: View, device: torch.device) -> Split:
+class _PreparedFiles:
+    """The files of a prepared data set."""
+
+    def __init__(self, dataset: Dataset, root: Path) -> None:
+        self.side_px = dataset.info.side_px
+        self.layout = cifar_files(dataset.name)
+        self.folder = data_dir(root, dataset.name) / self.layout.base_folder
+        self.sha256: dict[str, str] = read_json(data_manifest(root, dataset.name))["sha256"]
+
+    def read(self, names: list[str]) -> Split:
+        """Read images and labels from several files."""
+        documents = [self.unpickle(name) for name in names]
+        pixels = np.concatenate([np.asarray(document["data"]) for document in documents])
+        labels = [label for part in documents for label in part["labels" if "labels" in part else "fine_labels"]]
+        images = torch.from_numpy(pixels.reshape(-1, 3, self.side_px, self.side_px))
+        return Split(images, torch.tensor(labels, dtype=torch.int64))
+
+    def unpickle(self, name: str) -> dict[str, Any]:
+        """Unpickle one file, if its digest is that of the manifest."""
+        path = self.folder / name
+        fix = f"delete {self.folder.parent} and run the rule `data` again"
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise CrossresError(f"{path}: no such file; {fix}") from None
+        if sha256(content) != self.sha256[name]:
+            raise CrossresError(f"{path}: differs from its manifest; {fix}")
+        document: dict[str, Any] = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+        return document
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles arrays, lists and strings; refuses everything that could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module.split(".")[0], name) in {("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}:
+            return super().find_class("numpy._core.multiarray" if name == "_reconstruct" else "numpy", name)
+        raise CrossresError(f"the data file wants {module}.{name}, which no data set of this format does")
+
+
+def _on_device(split: Split, view: View, device: torch.device) -> Split:
     images, size_px = split.images, view.resolution_px
     if view.kind == "resized" and len(images):
         images = resize(images, size_px)
     if len(images) and images.shape[-1] != size_px:
         raise CrossresError(f"view.resolution_px {size_px}: the images are {images.shape[-1]} px; use kind: resized")
     return Split(images.to(device), split.labels.to(device))
-
-
-def _read(folder: Path, files: Iterable[str], layout: Layout, sha256: Mapping[str, str]) -> Split:
-    documents = [_verified(folder / file, sha256[file]) for file in files]
-    pixels = np.concatenate([np.asarray(document["data"]) for document in documents])
-    labels = [label for document in documents for label in document[layout.labels]]
-    return Split(torch.from_numpy(pixels.reshape(-1, 3, 32, 32)), torch.tensor(labels, dtype=torch.int64))
 
 
 def _subset(split: Split, count: int | None) -> Split:
@@ -114,23 +137,3 @@ def _first_of_each_class(labels: Tensor, count: int) -> np.ndarray:
     starts = np.searchsorted(classes[by_class], classes[by_class], side="left")
     rank[by_class] = np.arange(len(classes)) - starts
     return np.sort(np.lexsort((classes, rank))[:count])
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Unpickles arrays, lists and strings; refuses everything that could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module.split(".")[0], name) in {("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}:
-            return super().find_class("numpy._core.multiarray" if name == "_reconstruct" else "numpy", name)
-        raise CrossresError(f"the data file wants {module}.{name}, which no data set of this format does")
-
-
-def _verified(path: Path, sha256: str) -> dict[str, Any]:
-    mend = f"delete {path.parent.parent} and run the rule `data` again"
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise CrossresError(f"{path}: no such file; {mend}") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise CrossresError(f"{path}: differs from its manifest; {mend}")
-    return _ArraysOnly(io.BytesIO(content), encoding="latin1").load()

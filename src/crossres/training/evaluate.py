@@ -19,7 +19,7 @@ from crossres.records.record import Calibrated, Evaluation, Record, TrainingResu
 from crossres.suites.datasets import Normalisation
 from crossres.suites.spec import Spec
 from crossres.training.augment import normalise
-from crossres.training.data import Images, Split, load
+from crossres.training.data import Split, Splits, load_splits
 from crossres.training.models import build, evaluating
 
 BATCH_SIZE = 500
@@ -132,7 +132,7 @@ def evaluate(spec: Spec, run_dir: Path, training: TrainingResult, data_root: Pat
     Raises:
         CrossresError: When a weights file or the data are not those of the training.
     """
-    images = load(spec.dataset, spec.view, data_root, device)
+    images = load_splits(spec.dataset, spec.view, data_root, device)
     if images.digest != training.provenance.data_sha256:
         raise CrossresError(
             f"{data_root}: not the {spec.dataset.name} that {run_dir} was trained on; train the run again"
@@ -173,7 +173,7 @@ def best_temperature(logits: Tensor, labels: Tensor) -> float:
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
 
 
-def _calibrated(network: nn.Module, logits: Tensor, images: Images, normalisation: Normalisation) -> Calibrated | None:
+def _calibrated(network: nn.Module, logits: Tensor, images: Splits, normalisation: Normalisation) -> Calibrated | None:
     """Return the figures at the temperature that fits the validation images best; None where there are none."""
     if not len(images.validation.labels):
         return None

@@ -22,7 +22,7 @@ from crossres.suites.passes import pass_key
 from crossres.suites.spec import Optimisation, Spec
 from crossres.training.augment import Stream
 from crossres.training.checkpoint import Stateful, best_file, restore_state, save_state
-from crossres.training.data import load
+from crossres.training.data import load_splits
 from crossres.training.evaluate import pack_weights, score
 from crossres.training.models import build, gmacs, parameter_count
 from crossres.training.probe import Probe
@@ -74,7 +74,7 @@ class Trainer:
     ) -> None:
         self.spec, self.run_dir, self.device = spec, run_dir, device
         self.precision = spec.optimisation.precision if device.type == "cuda" else "fp32"
-        self.images = load(spec.dataset, spec.view, data_root, device)
+        self.images = load_splits(spec.dataset, spec.view, data_root, device)
         self.stream = Stream.of(spec, *self.images.train)
         self.network = build(spec.model, spec.dataset.classes, spec.seed, weights)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it

@@ -13,11 +13,11 @@ import pickle
 import numpy as np
 from numpy.typing import NDArray
 
+from crossres.suites.datasets import DATASETS
+
 SHAPES = ("disc", "square", "triangle", "cross", "ring")
 TEXTURES = ("columns", "rows", "checker", "grid")
 CLASSES = tuple(f"{shape}_{texture}" for shape in SHAPES for texture in TEXTURES)
-TRAIN_IMAGES = 4_000
-TEST_IMAGES = 1_000
 SIDE_PX = 32
 _KEY = 0x5A9E
 Array = NDArray[np.float64]
@@ -25,7 +25,8 @@ Array = NDArray[np.float64]
 
 def files() -> dict[str, bytes]:
     """Return the three files of the set, `train`, `test` and `meta`; the same bytes every time."""
-    splits = {"train": generate(TRAIN_IMAGES, stream=0), "test": generate(TEST_IMAGES, stream=1)}
+    info = DATASETS["shapes"]
+    splits = {"train": generate(info.train_images, stream=0), "test": generate(info.test_images, stream=1)}
     content = {}
     for name, (images, labels) in splits.items():
         rows = images.transpose(0, 3, 1, 2).reshape(len(images), -1)

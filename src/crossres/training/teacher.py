@@ -18,7 +18,7 @@ from crossres.files import epoch_logits, read_json, sha256, write_atomic, write_
 from crossres.suites.passes import pass_key
 from crossres.suites.spec import Spec
 from crossres.training.augment import Stream, upsample
-from crossres.training.data import load
+from crossres.training.data import load_splits
 from crossres.training.device import autocast
 from crossres.training.evaluate import load_network
 from crossres.training.progress import ProgressBar, alone_in
@@ -145,7 +145,7 @@ def store_pass(
     Raises:
         CrossresError: When the disk has no room for it, or a logit is not finite.
     """
-    images = load(spec.dataset, spec.view, data_root, device)
+    images = load_splits(spec.dataset, spec.view, data_root, device)
     stream = Stream.of(spec, *images.train)
     teacher = Teacher(spec, path, device)
     precision = spec.optimisation.precision if device.type == "cuda" else "fp32"
