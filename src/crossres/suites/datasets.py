@@ -1,6 +1,6 @@
-"""The data sets: one entry of `DATASETS` per set, and nothing to add elsewhere.
+"""The data sets. A new one is one entry of `DATASETS`; nothing else needs to change.
 
-Every set has CIFAR's format: pickles of flat RGB images and their labels, and one of the names of the classes.
+Every set has the format of CIFAR: pickles of flat RGB images with labels, and one with the names of the classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Normalisation(NamedTuple):
 
 
 class CifarFiles(NamedTuple):
-    """The files of a set that torchvision does not have, under the names of `torchvision.datasets.CIFAR10`."""
+    """The files of a data set. The fields are named as in `torchvision.datasets.CIFAR10`."""
 
     base_folder: str
     """Their folder in the archive."""
@@ -26,7 +26,7 @@ class CifarFiles(NamedTuple):
     test_list: Sequence[tuple[str, str]]
     """Each file of test images and its MD5."""
     meta: Mapping[str, str]
-    """The file with the classes' names (`filename`, `md5`), and the `key` that they have in it."""
+    """The file with the names of the classes (`filename`, `md5`), and their `key` in it."""
     url: str = ""
     """Address of the archive."""
     tgz_md5: str = ""
@@ -48,9 +48,9 @@ class DatasetInfo(NamedTuple):
     test_images: int
     normalisation: Normalisation
     files: str | CifarFiles
-    """A class of `torchvision.datasets`, which holds address, file names and MD5s; or these themselves."""
+    """The class of `torchvision.datasets` that holds address, file names and MD5s; or a list of them."""
     citation: str
-    """Its key in the bibliography; of a generated set, that of the format."""
+    """A key of `paper/references.bib`; a generated set cites its format."""
     generator: str | None = None
     """Module whose `files()` generates the set; None for one that is downloaded or adopted."""
     side_px: int = 32
@@ -58,7 +58,7 @@ class DatasetInfo(NamedTuple):
 
 
 CIFAR100_NORMALISATION = Normalisation(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
-"""Of CIFAR-100's training images, as the thesis has it."""
+"""Of the training images of CIFAR-100, as in the thesis."""
 
 DATASETS = {
     "cifar100": DatasetInfo(

@@ -35,15 +35,11 @@ def cifar_files(dataset: str) -> CifarFiles:
 
 
 def prepare(dataset: str, root: Path, source: str | None) -> Path:
-    """Make a data set ready to load, and write the manifest: the SHA-256 of each of its files.
+    """Make a data set ready to load, and return its manifest: the SHA-256 of each file.
 
     Args:
-        dataset: A key of `DATASETS`.
         root: Folder under which each set has its own.
         source: A folder or an archive to adopt the files from; without one, what is missing is downloaded.
-
-    Returns:
-        Path of the manifest.
 
     Raises:
         CrossresError: When a file is missing or wrong. A wrong file is kept aside; good files stay.
@@ -64,10 +60,10 @@ def prepare(dataset: str, root: Path, source: str | None) -> Path:
 
 
 def check(dataset: str, root: Path) -> None:
-    """Check that a data set was made ready; its files are checked as they are loaded.
+    """Check that a data set has its manifest; the files themselves are checked as they are loaded.
 
     Raises:
-        CrossresError: When it was not, with the command that does it.
+        CrossresError: Naming the command that makes it ready.
     """
     manifest = data_manifest(root, dataset)
     fix = f"crossres data {dataset}" + ("" if root == Path("data") else f" --root {shlex.quote(str(root))}")
@@ -87,7 +83,7 @@ def _has_md5(path: Path, md5: str) -> bool:
 
 
 def _adopt(dataset: str, files: CifarFiles, name: str, source: Path, folder: Path) -> None:
-    """Copy one file from a folder or an archive; it takes its place once its MD5 is right."""
+    """Copy one file from a folder or an archive; it is put in place once its MD5 is right."""
     title = DATASETS[dataset].title
     if not source.exists():
         raise CrossresError(

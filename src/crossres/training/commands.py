@@ -30,7 +30,7 @@ def data(dataset: DatasetChoice, /, *, root: Data = Path("data"), source: PathNa
 
     Args:
         dataset: Name of the data set.
-        source: Folder or archive to take CIFAR from; without it, CIFAR is downloaded.
+        source: Folder or archive to take the files from; without it, they are downloaded.
     """
     from crossres.training.acquire import prepare
 

@@ -43,7 +43,7 @@ class Splits(NamedTuple):
 
 
 def load_splits(dataset: Dataset, view: View, root: Path, device: torch.device) -> Splits:
-    """Load a data set onto a device, in the size of the run's own view.
+    """Load a data set onto a device, in the size of a view.
 
     A `resized` view is resized here, before any augmentation: bilinear and antialiased.
 
@@ -128,7 +128,7 @@ def _subset(split: Split, count: int | None) -> Split:
 
 
 def _first_of_each_class(labels: Tensor, count: int) -> np.ndarray:
-    """Choose images so that every class has as many as any other, or one fewer; in file order."""
+    """Choose images in file order, so that the counts of two classes differ by at most one."""
     if count > len(labels):
         raise CrossresError(f"{count} images asked for, the data set has {len(labels)}")
     classes = labels.numpy()

@@ -1,9 +1,9 @@
-"""A generated set of images in CIFAR-100's on-disk format, for the demonstration.
+"""A generated data set in the file format of CIFAR-100, for the demonstration.
 
 Twenty classes: five shapes, each with one of four fine textures, in random colours and poses on a smooth noisy
 background. The textures' period of about three pixels makes resolution matter.
 
-Everything is computed in float64: in float32 the last bit of a sine depends on the processor, and now and then a pixel.
+Everything is computed in float64: in float32 the last bit of a sine depends on the processor, and sometimes a pixel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 
 def files() -> dict[str, bytes]:
-    """Return the three files of the set, `train`, `test` and `meta`; the same bytes every time."""
+    """Return the files `train`, `test` and `meta`; the same bytes every time."""
     info = DATASETS["shapes"]
     splits = {"train": generate(info.train_images, stream=0), "test": generate(info.test_images, stream=1)}
     content = {}
@@ -36,14 +36,9 @@ def files() -> dict[str, bytes]:
 
 
 def generate(count: int, stream: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw images and labels.
+    """Draw images, uint8 `[count, 32, 32, 3]`, and labels, int64 `[count]`, with balanced classes.
 
-    Args:
-        count: Number of images; classes are balanced.
-        stream: Number of the independent stream to draw from; one a split.
-
-    Returns:
-        Images, uint8 `[count, 32, 32, 3]`, and labels, int64 `[count]`.
+    Each split has its own stream of random numbers.
     """
     draw = np.random.Generator(np.random.Philox(key=np.array([_KEY, stream], np.uint64)))
     labels = np.arange(count) % len(CLASSES)
