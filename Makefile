@@ -15,7 +15,7 @@ REPORT = results/$(NAME)$(CUT)/report.html
 GIVEN := $(or $(filter published,$(SUITE)),$(findstring records=shipped,$(CONFIG)))
 # Targets that only build the report need no torch: they use .venv if it is there, and otherwise a lighter environment.
 LIGHT := $(if $(wildcard .venv/ready),.venv,.venv-report)
-published verify readme: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
+published verify docs: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 ifneq ($(GIVEN),)
 report: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 endif
@@ -23,7 +23,7 @@ endif
 # Tests that neither train, nor export, nor run Snakemake: less than a minute on two cores.
 QUICK := tests/suites tests/claims tests/records tests/report tests/tools/test_docs.py $(wildcard tests/test_*.py)
 
-.PHONY: help demo published paper verify report readme quick test test-container test-report test-slurm lint format bench image clean lock setup light
+.PHONY: help demo published paper verify report docs quick test test-container test-report test-slurm lint format bench image clean lock setup light
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -47,8 +47,8 @@ report: $(if $(GIVEN),light,setup)  ## one HTML file with all of a suite, which 
 	snakemake --cores $(CORES) --config suite=$(SUITE) $(CONFIG) $$targets && \
 	report=$(REPORT) && snakemake --config suite=$(SUITE) $(CONFIG) --report $$report $$targets && echo $$report
 
-readme: light  ## draw the figures and write the verdicts that the README shows
-	@python -m crossres readme
+docs: light  ## write the generated files: reference of the keys, JSON Schemas, results in the README
+	@python -m crossres docs
 
 quick: setup  ## what a contributor runs before a commit: lint and the fast tests, in under a minute
 	@$(call lint)

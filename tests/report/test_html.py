@@ -21,7 +21,6 @@ from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
 from crossres.suites.spec import Budget
 from crossres.suites.suite import load_suite
-from crossres.tools import readme
 
 README = Path("README.md")
 
@@ -110,20 +109,3 @@ def test_what_a_budget_cut_is_stamped(inputs: ReportInputs) -> None:
     stamp = "<dt>Truncated</dt><dd>by a budget (epochs 2)"
     assert stamp in html.records_page(Facts(inputs.suite, cut, inputs.summary))
     assert stamp not in html.records_page(inputs.facts)
-
-
-def test_the_readme_is_current(inputs: ReportInputs, tmp_path: Path) -> None:
-    copy = tmp_path / "README.md"
-    text = README.read_text(encoding="utf-8")
-    before, _, after = text.partition(readme.START)
-    copy.write_text(f"{before}{readme.START}stale{readme.END}{after.partition(readme.END)[2]}", encoding="utf-8")
-    for path in readme.write(copy, inputs):
-        assert path.read_bytes() == path.relative_to(tmp_path).read_bytes(), "run: make readme"
-    assert {path.stem for path in Path("docs/figures").iterdir()} == set(readme.FINDINGS)
-
-
-def test_a_readme_without_its_marks_is_left_alone(inputs: ReportInputs, tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(f"text\n{readme.START}\n")
-    with pytest.raises(CrossresError, match="README.md: the line '<!-- end of results -->' is missing"):
-        readme.write(tmp_path / "README.md", inputs)
-    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]

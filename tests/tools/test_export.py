@@ -23,7 +23,7 @@ from crossres.records.record import Record, TrainingResult, read_record, write_r
 from crossres.suites.datasets import CIFAR100_NORMALISATION, Normalisation
 from crossres.suites.spec import Budget, Spec
 from crossres.suites.suite import Suite, load_suite
-from crossres.tools import choice, export
+from crossres.tools import export
 from crossres.training import acquire, data
 from crossres.training.augment import normalise
 from crossres.training.evaluate import evaluate, load_network, pack_weights
@@ -73,10 +73,11 @@ class Finished(NamedTuple):
     results: Path
     root: Path
 
-    def export(self, *words: str) -> Path:
+    def export(self, *words: str, output: Path | None = None) -> Path:
+        folder = output or self.results / "out"
         command = ["export", str(self.suite), "--results", str(self.results), "--data", str(self.root)]
-        assert main([*command, "--output", str(self.results / "out"), *words]) == 0
-        return self.results / "out"
+        assert main([*command, "--output", str(folder), *words]) == 0
+        return folder
 
 
 def own_suite(folder: Path, model: dict[str, Any], **optimisation: Any) -> Path:
@@ -205,7 +206,7 @@ def test_the_onnx_file_is_sound_and_knows_no_machine(exported: Path) -> None:
 
 
 def test_exporting_again_gives_the_same_files(exported: Path, finished: Finished, tmp_path: Path) -> None:
-    finished.export("--output", str(tmp_path), "--run", "kd_64_to_32", "--seed", "2")
+    finished.export("--run", "kd_64_to_32", "--seed", "2", output=tmp_path)
     for name in FILES - {"README.md"}:
         assert (tmp_path / name).read_bytes() == (exported / name).read_bytes(), name
     assert "It was asked for by name." in (tmp_path / "README.md").read_text()
@@ -249,10 +250,13 @@ def leave_record(suite: Suite, results: Path, seed: int, test_pct: float, valida
 def test_the_best_on_the_test_images_is_chosen_and_called_flattered(mine: Suite, tmp_path: Path) -> None:
     for seed, test_pct in ((1, 70.0), (2, 72.0), (3, 71.0)):
         leave_record(mine, tmp_path, seed, test_pct, validation_pct=100.0 - test_pct)
-    chosen = choice.choose(mine, tmp_path)
+    chosen = export.best_run(mine, tmp_path)
     assert chosen.record.spec.seed == 2
-    assert "most accurate of 3 students and seeds on the test images" in chosen.reason and "flatters" in chosen.reason
-    assert choice.choose(mine, tmp_path, seed=3).record.spec.seed == 3
+    assert (
+        "most accurate on the test images of 3 evaluated runs and seeds" in chosen.reason
+        and "flatters" in chosen.reason
+    )
+    assert export.best_run(mine, tmp_path, seed=3).record.spec.seed == 3
 
 
 def test_validation_images_choose_where_the_suite_selects_by_them(tmp_path: Path) -> None:
@@ -260,15 +264,15 @@ def test_validation_images_choose_where_the_suite_selects_by_them(tmp_path: Path
     suite = load_suite(path)
     for seed, test_pct in ((1, 70.0), (2, 72.0)):
         leave_record(suite, tmp_path, seed, test_pct, validation_pct=100.0 - test_pct)
-    chosen = choice.choose(suite, tmp_path)
+    chosen = export.best_run(suite, tmp_path)
     assert chosen.record.spec.seed == 1
-    assert "most accurate of 2 evaluated ones of 3 students and seeds on the validation images" in chosen.reason
+    assert "most accurate on the validation images of 2 evaluated runs and seeds" in chosen.reason
 
 
 def test_teachers_are_not_students() -> None:
     suite = load_suite(files.suite_file("demo"))
     with pytest.raises(CrossresError, match="none of the 10 runs and seeds to choose from is trained"):
-        choice.choose(suite, Path("nowhere"))
+        export.best_run(suite, Path("nowhere"))
 
 
 # ----------------------------------------------------------------------------------------------------------- mistakes
@@ -278,28 +282,28 @@ def test_what_is_not_there_is_named(mine: Suite, tmp_path: Path) -> None:
     with pytest.raises(
         CrossresError, match=r"alone/seed1/record\.json: no such record, it is not trained; to make it: snak"
     ):
-        choice.choose(mine, tmp_path, "alone", 1)
+        export.best_run(mine, tmp_path, "alone", 1)
     write_json(files.run_dir(tmp_path, "alone", 2) / "training.json", {})
     with pytest.raises(
         CrossresError, match=r"alone/seed2/record\.json: no such record, it is trained and not yet evaluated"
     ):
-        choice.choose(mine, tmp_path)
+        export.best_run(mine, tmp_path)
     with pytest.raises(CrossresError, match="alone: has no seed 7; known: 1, 2, 3"):
-        choice.choose(mine, tmp_path, "alone", 7)
+        export.best_run(mine, tmp_path, "alone", 7)
     with pytest.raises(CrossresError, match="no run 'alon'; did you mean 'alone'"):
-        choice.choose(mine, tmp_path, "alon")
+        export.best_run(mine, tmp_path, "alon")
     record = leave_record(mine, tmp_path, 1, 70.0)
     edited = mine.model_copy(update={"dataset": mine.dataset.model_copy(update={"validation_images": 60})})
     with pytest.raises(CrossresError, match="stale: its spec differs from the suite's in dataset; compute it again"):
-        choice.choose(edited, tmp_path)
+        export.best_run(edited, tmp_path)
     record.write_text(record.read_text()[:50])
     with pytest.raises(CrossresError, match="not valid JSON"):
-        choice.choose(mine, tmp_path)
+        export.best_run(mine, tmp_path)
 
 
 def test_published_figures_have_no_weights(shapes_root: Path, tmp_path: Path) -> None:
     suite = load_suite(files.suite_file("published"))
-    chosen = choice.choose(suite, tmp_path, "kd_64_to_32")
+    chosen = export.best_run(suite, tmp_path, "kd_64_to_32")
     with pytest.raises(CrossresError, match="were not computed here, so there are no weights to export"):
         export.export(chosen, suite, shapes_root, tmp_path / "out")
 
@@ -307,19 +311,18 @@ def test_published_figures_have_no_weights(shapes_root: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("damage", ["missing", "other"])
 def test_weights_that_are_not_the_records_are_refused(damage: str, finished: Finished, tmp_path: Path) -> None:
     suite = load_suite(finished.suite)
-    chosen = choice.choose(suite, finished.results)
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
+    chosen = export.best_run(suite, finished.results)
+    weights = tmp_path / "weights.safetensors"
     if damage == "other":
-        content = bytearray((chosen.run_dir / "weights.safetensors").read_bytes())
+        content = bytearray(chosen.weights_file.read_bytes())
         content[-1] ^= 1
-        (run_dir / "weights.safetensors").write_bytes(content)
+        weights.write_bytes(content)
     message = {
         "missing": "no such file, and .* is about these weights",
         "other": "not the weights that .* by their SHA-256",
     }
     with pytest.raises(CrossresError, match=message[damage]) as caught:
-        export.export(chosen._replace(run_dir=run_dir), suite, finished.root, tmp_path / "out")
+        export.export(chosen._replace(weights_file=weights), suite, finished.root, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 

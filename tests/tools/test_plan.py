@@ -13,7 +13,7 @@ from crossres.__main__ import main
 from crossres.suites.spec import Budget, Model, Spec
 from crossres.suites.suite import load_suite
 from crossres.tools import plan
-from crossres.tools.plan import Machine, Work, count, fit, make_plan, memory_gib
+from crossres.tools.plan import Machine, Work, count_network, fit_machine, make_plan, memory_gib
 
 PAPER = load_suite(files.suite_file("paper"))
 SPECS = [PAPER.resolve(run, seed) for run, seed in PAPER.jobs()]
@@ -30,7 +30,7 @@ UNIT = Machine("a device", "nowhere", s_per_flop=1e-12, s_per_launch=0.0)
     ],
 )
 def test_the_counts_are_the_known_ones(name: str, resolution_px: int, gmacs: float, parameters: int) -> None:
-    network = count(Model(name=name), 100, resolution_px)
+    network = count_network(Model(name=name), 100, resolution_px)
     assert network.flops / 2e9 == pytest.approx(gmacs, abs=6e-4)
     assert network.parameters == parameters
 
@@ -47,14 +47,16 @@ def test_saved_activations_are_counted_once_and_without_weights() -> None:
     image, maps, statistics = 2 * 3 * 64, 2 * 4 * 64, 2 * 4
     running = 2 * 4  # batch norm hands its running statistics to the backward pass as well
     expected = 4 * (image + maps + statistics + running + maps)
-    assert plan._saved_bytes(network, images) == pytest.approx(expected, abs=4 * running)
+    assert plan.saved_bytes(network, images) == pytest.approx(expected, abs=4 * running)
 
 
 def test_the_fit_recovers_what_the_points_were_made_of() -> None:
     works = [Work(1e12, 1e3), Work(3e12, 1e5), Work(5e11, 7e4), Work(8e12, 2e3)]
-    found = fit("x", "y", [(work, 2e-12 * work.flops + 5e-6 * work.launches) for work in works])
+    found = fit_machine("x", "y", [(work, 2e-12 * work.flops + 5e-6 * work.launches) for work in works])
     assert (found.s_per_flop, found.s_per_launch) == (pytest.approx(2e-12), pytest.approx(5e-6))
-    assert fit("x", "y", [(work, 1e-12 * work.flops) for work in works]).s_per_launch == pytest.approx(0, abs=1e-12)
+    assert fit_machine("x", "y", [(work, 1e-12 * work.flops) for work in works]).s_per_launch == pytest.approx(
+        0, abs=1e-12
+    )
 
 
 def test_the_published_hours_are_met() -> None:
@@ -62,17 +64,17 @@ def test_the_published_hours_are_met() -> None:
     machine = plan.machine_of("a device that nobody measured")
     assert machine.name == "NVIDIA GeForce RTX 5070 Laptop GPU"
     records = [plan.read_record(path) for path in sorted(files.SHIPPED.glob("published/*/*.json"))]
-    hours = {
-        record.name: (machine.hours(plan._published(record)[0]), record.cost.train_minutes / 60) for record in records
-    }
-    assert sum(found for found, _ in hours.values()) == pytest.approx(46.7, rel=0.05)
-    for found, logged in hours.values():
-        assert found == pytest.approx(logged, rel=0.25)
+    found = [
+        machine.hours(work) * len(record.history)
+        for record, (work, _) in zip(records, plan.epochs_of(records), strict=True)
+    ]
+    assert sum(found) == pytest.approx(46.7, rel=0.05)
+    assert found == pytest.approx([record.cost.train_minutes / 60 for record in records], rel=0.25)
 
 
 def test_storing_saves_what_the_teacher_would_have_repeated() -> None:
     live, auto = (make_plan(SPECS, mode, UNIT, cuda=True) for mode in ("live", "auto"))
-    teacher = UNIT.hours(plan.live_teacher(SPECS[3], SPECS[0]))
+    teacher = UNIT.hours(plan.teacher_work(SPECS[3], SPECS[0]))
     assert live.hours == pytest.approx(auto.live_hours)
     assert auto.live_hours - auto.hours == pytest.approx(400 * teacher)
     assert auto.disk_gb == pytest.approx(200 * 390 * 128 * 100 * 2 / 1e9)
@@ -94,8 +96,8 @@ def test_more_students_of_one_stream_cost_no_more_of_the_teacher() -> None:
 
 def test_every_run_of_the_thesis_fits_its_gpu() -> None:
     made = make_plan(SPECS, "auto", UNIT, cuda=True)
-    assert all(0 < row.memory_gib < 8 for row in made.rows)
-    largest = max(made.rows, key=lambda row: row.memory_gib)
+    assert all(0 < row.memory_gib < 8 for row in made.runs)
+    largest = max(made.runs, key=lambda row: row.memory_gib)
     assert largest.run == "teacher_64"
     teacher = next(spec for spec in SPECS if spec.run == "teacher_64")
     assert memory_gib(teacher, None, "fp32") > memory_gib(teacher, None, "fp16")

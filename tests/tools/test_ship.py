@@ -21,7 +21,7 @@ from crossres.suites.config import Config, file_config
 from crossres.suites.spec import Budget
 from crossres.suites.suite import Suite, load_suite
 from crossres.tools.ship import ship
-from crossres.tools.status import RunStatus, show, states
+from crossres.tools.status import RunStatus, status_table, suite_status
 from crossres.workflow import check_given
 from tests.project import copy_of_the_project, job_counts, snakemake
 
@@ -86,7 +86,7 @@ def spoilt(suite: Suite, how: str) -> Record | None:
         ("missing", r"kd_32/seed1/record\.json: no such record; to compute it: snakemake .* suite=demo"),
         ("truncated", "truncated by a budget"),
         ("stale", "stale: its spec differs from the suite's in probe_images"),
-        ("older", "stale: the training code changed since; .* --accept-sources"),
+        ("older", "stale: the training code has changed since; .* --accept-sources"),
         ("foreign", "taught by other weights than those of teacher_32 seed 1"),
     ],
 )
@@ -218,42 +218,45 @@ def test_one_student_is_computed_and_its_teacher_is_not(clone: Path) -> None:
     assert (counts["spec"], counts["train"], counts["evaluate"]) == (2, 2, 2)
 
 
-def named(found: list[RunStatus], run: str, seed: int) -> RunStatus:
-    return next(state for state in found if (state.run, state.seed) == (run, seed))
+def status_of(rows: list[RunStatus], run: str, seed: int) -> RunStatus:
+    return next(row for row in rows if (row.run, row.seed) == (run, seed))
 
 
-def leave_state(suite: Suite, run: str, seed: int, digest: str | None = None) -> Path:
+def leave_checkpoint(suite: Suite, run: str, seed: int, digest: str | None = None) -> Path:
     """What the training leaves after its third epoch."""
     folder = files.run_dir(files.suite_dir(suite.suite), run, seed)
     spec = suite.resolve(run, seed)
     sha256 = digest or spec.digest()
-    standing = Checkpoint(spec_sha256=sha256, epoch=3, epochs=8, epoch_s=10.0, best_accuracy_pct=41.5)
-    write_json(folder / "state/0123" / files.CHECKPOINT, standing.model_dump())
+    checkpoint = Checkpoint(spec_sha256=sha256, epoch=3, epochs=8, epoch_s=10.0, best_accuracy_pct=41.5)
+    write_json(folder / "state/0123" / files.CHECKPOINT, checkpoint.model_dump())
     return folder
 
 
 def test_every_state_is_told(demo: Suite, folder: Path) -> None:
     config = Config(suite="demo")
-    assert {state.kind for state in states(config, demo)} == {"not started"}
+    assert {row.kind for row in suite_status(config, demo)} == {"not started"}
     results = files.suite_dir("demo")
     write_record(files.record_file(results, "teacher_32", 1), made(demo, "teacher_32", 1))
     write_record(files.record_file(results, "kd_32", 2), made(demo, "kd_32", 2, sources_sha256="yesterday's"))
     write_json(files.run_dir(results, "dkd_beta2", 1) / "training.json", {})
-    leave_state(demo, "kd_32", 1)
-    leave_state(demo, "dkd_beta8", 2, digest="of another spec")
-    running = leave_state(demo, "dkd_beta8", 1)
+    leave_checkpoint(demo, "kd_32", 1)
+    leave_checkpoint(demo, "dkd_beta8", 2, digest="of another spec")
+    running = leave_checkpoint(demo, "dkd_beta8", 1)
     with open(running / files.LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = states(config, demo)
-    assert named(found, "teacher_32", 1).kind == "done"
-    assert named(found, "kd_32", 2)[2] == "stale" and "code changed" in named(found, "kd_32", 2).note
-    assert named(found, "dkd_beta2", 1).kind == "trained"
-    assert named(found, "kd_32", 1) == RunStatus("kd_32", 1, "resumable", 3, 8, 41.5, 50.0)
-    assert named(found, "dkd_beta8", 1).kind == "running"
-    assert 40 < (named(found, "dkd_beta8", 1).remaining_s or 0) <= 50
-    assert named(found, "dkd_beta8", 2).kind == "not started" and "another spec" in named(found, "dkd_beta8", 2).note
-    assert named(states(config, demo), "dkd_beta8", 1).kind == "resumable", "the lock was let go"
-    text = show(found)
+        found = suite_status(config, demo)
+    assert status_of(found, "teacher_32", 1).kind == "done"
+    assert status_of(found, "kd_32", 2).kind == "stale" and "code has changed" in status_of(found, "kd_32", 2).note
+    assert status_of(found, "dkd_beta2", 1).kind == "trained"
+    assert status_of(found, "kd_32", 1)[:7] == ("kd_32", 1, "resumable", 3, 8, 41.5, 50.0)
+    assert status_of(found, "dkd_beta8", 1).kind == "running"
+    assert 40 < (status_of(found, "dkd_beta8", 1).remaining_s or 0) <= 50
+    assert (
+        status_of(found, "dkd_beta8", 2).kind == "not started"
+        and "another spec" in status_of(found, "dkd_beta8", 2).note
+    )
+    assert status_of(suite_status(config, demo), "dkd_beta8", 1).kind == "resumable", "the lock was let go"
+    text = status_table(found)
     assert "1 running" in text and "0:00:" in text and "3/8" in text and "41.50 %" in text
 
 
@@ -261,25 +264,25 @@ def test_a_rerun_is_told_before_the_record_that_it_replaces(demo: Suite, folder:
     config, run_dir = Config(suite="demo"), files.run_dir(files.suite_dir("demo"), "kd_32", 1)
     record = files.record_file(files.suite_dir("demo"), "kd_32", 1)
     write_record(record, made(demo, "kd_32", 1, sources_sha256="yesterday's"))
-    assert named(states(config, demo), "kd_32", 1).kind == "stale"
-    leave_state(demo, "kd_32", 1)
-    assert named(states(config, demo), "kd_32", 1).kind == "resumable"
+    assert status_of(suite_status(config, demo), "kd_32", 1).kind == "stale"
+    leave_checkpoint(demo, "kd_32", 1)
+    assert status_of(suite_status(config, demo), "kd_32", 1).kind == "resumable"
     write_json(run_dir / "training.json", {})
     os.utime(record, (0, 0))
-    assert named(states(config, demo), "kd_32", 1).kind == "trained"
+    assert status_of(suite_status(config, demo), "kd_32", 1).kind == "trained"
     write_record(record, made(demo, "kd_32", 1))
-    assert named(states(config, demo), "kd_32", 1).kind == "done"
+    assert status_of(suite_status(config, demo), "kd_32", 1).kind == "done"
 
 
 def test_shipped_and_missing_records_are_told(demo: Suite, folder: Path) -> None:
     config = Config(suite="demo", records="shipped")
-    assert {state.kind for state in states(config, demo)} == {"missing"}
+    assert {row.kind for row in suite_status(config, demo)} == {"missing"}
     compute(demo)
     ship(demo)
-    assert {state.kind for state in states(config, demo)} == {"shipped"}
+    assert {row.kind for row in suite_status(config, demo)} == {"shipped"}
     record = files.shipped_record("demo", "kd_32", 1)
     record.write_text(record.read_text()[:100])
-    assert "not valid JSON" in named(states(config, demo), "kd_32", 1).note
+    assert "not valid JSON" in status_of(suite_status(config, demo), "kd_32", 1).note
 
 
 def test_the_status_is_that_of_the_configuration(tmp_path: Path) -> None:

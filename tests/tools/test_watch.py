@@ -6,12 +6,14 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 
@@ -22,11 +24,11 @@ from crossres.records.record import Checkpoint, Epoch, TrainingResult
 from crossres.suites.config import Config
 from crossres.suites.spec import Budget, Spec
 from crossres.suites.suite import Suite, load_suite
-from crossres.tools.history import recorded_history, state_history
-from crossres.tools.status import RunStatus
-from crossres.tools.watch import Curve, View, curves, picture
+from crossres.tools.status import RunStatus, newest_checkpoint, suite_status
+from crossres.tools.watch import FIELDS, Canvas, picture
 
 ROOT = Path.cwd()
+BUDGET = Budget(train_images=64, test_images=40, epochs=3)
 
 
 @pytest.fixture(scope="module")
@@ -34,80 +36,73 @@ def demo() -> Suite:
     return load_suite(files.suite_file("demo"))
 
 
-class Left(NamedTuple):
-    """A run, its folder as training left it, and what training returned."""
-
-    spec: Spec
-    folder: Path
-    training: TrainingResult
+@pytest.fixture(scope="module")
+def spec(demo: Suite) -> Spec:
+    return demo.resolve("teacher_32", 1, BUDGET)
 
 
 @pytest.fixture(scope="module")
-def left(demo: Suite, shapes_root: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Left:
+def trained(spec: Spec, shapes_root: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A project in which one run is trained and not yet evaluated."""
     import torch
 
     from crossres.training.loop import Trainer
     from crossres.training.progress import ProgressBar
 
-    spec = demo.resolve("teacher_32", 1, Budget(train_images=64, test_images=40, epochs=3))
-    folder = files.run_dir(tmp_path_factory.mktemp("results"), "teacher_32", 1)
-    training = Trainer(spec, shapes_root, folder, torch.device("cpu")).fit(ProgressBar("run", 3))
-    return Left(spec, folder, training)
+    root = tmp_path_factory.mktemp("project")
+    folder = root / files.run_dir(files.suite_dir("demo", truncated=True), "teacher_32", 1)
+    Trainer(spec, shapes_root, folder, torch.device("cpu")).fit(ProgressBar("run", 3))
+    return root
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run's folder, in a copy of that project."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return files.run_dir(files.suite_dir("demo", truncated=True), "teacher_32", 1)
 
 
 # -------------------------------------------------------------------------------------------------- reading the epochs
 
 
-def test_the_state_of_a_training_is_read(left: Left) -> None:
-    spec, folder, training = left
-    assert len(training.history) == 3
-    assert state_history(folder, spec) == training.history
-    assert recorded_history(folder / "training.json") == training.history
-    assert state_history(folder, spec.model_copy(update={"seed": 2})) == [], "a state of another spec"
-
-
-def test_reading_touches_nothing(left: Left) -> None:
-    spec, folder, _ = left
+def test_the_history_is_read_from_result_and_checkpoint(folder: Path, demo: Suite, spec: Spec) -> None:
+    config, path = Config(suite="demo", budget=BUDGET), folder / "training.json"
+    history = TrainingResult.model_validate_json(path.read_text()).history
+    assert len(history) == 3
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
-    state_history(folder, spec)
+    row = suite_status(config, demo)[0]
+    assert (row.kind, row.history) == ("trained", history)
     assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")} == before
+    path.write_text('{"history": [')
+    row = suite_status(config, demo)[0]
+    assert (row.kind, row.history) == ("trained", []) and "not valid JSON" in row.note
+    path.unlink()
+    row = suite_status(config, demo)[0]
+    assert (row.kind, row.history) == ("resumable", history)
+    assert newest_checkpoint(folder, spec.model_copy(update={"seed": 2}))[0] is None, "of another spec"
 
 
-def copy_of(folder: Path, target: Path) -> Path:
-    """Copy a run's folder, and return the copy's checkpoint."""
-    for path in filter(Path.is_file, folder.rglob("*")):
-        new = target / path.relative_to(folder)
-        new.parent.mkdir(parents=True, exist_ok=True)
-        new.write_bytes(path.read_bytes())
-    return next(target.glob(f"state/*/{files.CHECKPOINT}"))
-
-
-def test_a_checkpoint_that_is_half_written_or_gone_counts_as_missing(left: Left, tmp_path: Path) -> None:
-    spec, folder, training = left
-    checkpoint = copy_of(folder, tmp_path)
-    content = checkpoint.read_bytes()
+def test_a_checkpoint_that_is_half_written_or_gone_counts_as_missing(folder: Path, spec: Spec) -> None:
+    (path,) = folder.glob(f"state/*/{files.CHECKPOINT}")
+    content = path.read_bytes()
     for kept in (0, 100, len(content) // 2):
-        checkpoint.write_bytes(content[:kept])
-        assert state_history(tmp_path, spec) == []
-    checkpoint.unlink()
-    assert state_history(tmp_path, spec) == []
-    checkpoint.write_bytes(content)
-    assert state_history(tmp_path, spec) == training.history
-    (tmp_path / "training.json").write_text('{"history": [')
-    assert recorded_history(tmp_path / "training.json") == recorded_history(tmp_path / "no.json") == []
-
-
-def test_a_running_suite_gives_the_curve_of_its_state(left: Left, demo: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec, folder, training = left
-    monkeypatch.setattr("crossres.tools.watch.results_dir", lambda config, suite: folder.parent.parent)
-    config = Config(suite="demo", budget=spec.budget)
-    for kind in ("running", "resumable", "trained"):
-        (curve,) = curves(config, demo, [RunStatus("teacher_32", 1, kind)], "test_loss")
-        assert curve == Curve("teacher_32", [1, 2, 3], [entry.test_loss for entry in training.history])
-    assert curves(config, demo, [RunStatus("teacher_32", 1, "running")], "validation_accuracy_pct") == []
+        path.write_bytes(content[:kept])
+        assert newest_checkpoint(folder, spec)[0] is None
+    path.unlink()
+    assert newest_checkpoint(folder, spec)[0] is None
+    path.write_bytes(content)
+    assert newest_checkpoint(folder, spec)[0] is not None
 
 
 # --------------------------------------------------------------------------------------------------------- the picture
+
+
+def epochs(values: Sequence[float]) -> list[Epoch]:
+    return [
+        Epoch(epoch=number, learning_rate=0.1, train_loss=value, test_loss=1.0, test_accuracy_pct=value)
+        for number, value in enumerate(values, 1)
+    ]
 
 
 def test_the_published_curves_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,10 +128,7 @@ def test_one_run_and_another_figure(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (
-            ["published", "--field", "test_los"],
-            "--field test_los: no such figure of an epoch; did you mean 'test_loss'",
-        ),
+        (["published", "--field", "test_los"], "no such figure of an epoch; did you mean 'test_loss'"),
         (["published", "--run", "kd_23"], "suite published has no run 'kd_23'; did you mean 'kd_32'"),
         (["publishd"], "no suite 'publishd'; did you mean 'published'"),
     ],
@@ -147,21 +139,20 @@ def test_a_mistake_is_one_line(words: list[str], message: str, capsys: pytest.Ca
     assert message in shown.err and shown.err.count("\n") == 1 and not shown.out
 
 
-def test_where_nothing_is_there_yet_it_says_so() -> None:
-    view = View(80, None, False)
-    text = picture([RunStatus("kd_32", 1, "not started", 0, 8)], [], "test_accuracy_pct", view)
-    assert text.startswith("Test accuracy (%): nothing to draw yet; no epoch is done\n\n")
-    assert "kd_32" in text and "1 not started" in text
-    text = picture([RunStatus("kd_32", 1, "running", 0, 8)], [], "test_accuracy_pct", view)
-    assert "the first epoch is under way" in text
+@pytest.mark.parametrize(("kind", "why"), [("not started", "no epoch is finished"), ("running", "epoch is running")])
+def test_where_nothing_is_there_yet_it_says_so(kind: Any, why: str) -> None:
+    text = picture([RunStatus("kd_32", 1, kind, 0, 8)], "test_accuracy_pct", Canvas(80, None, False))
+    assert re.match(rf"Test accuracy \(%\): nothing to draw yet; .*{why}\n\n", text)
+    assert "kd_32" in text and f"1 {kind}" in text
 
 
 @pytest.mark.parametrize("height", [24, 40, 60])
 def test_it_fits_the_terminal_and_shows_what_is_under_way(height: int) -> None:
-    found = [RunStatus(f"run_{number:03}", 1, "done", 8, 8, 50.0) for number in range(100)]
-    found[70] = RunStatus("run_070", 1, "running", 4, 8, 50.0, 40.0)
-    drawn = [Curve(state.run, [1, 2, 3], [float(number), 20.0, 30.0]) for number, state in enumerate(found)]
-    lines = picture(found, drawn, "test_accuracy_pct", View(80, height, True)).splitlines()
+    rows = [
+        RunStatus(f"run_{number:03}", 1, "done", 8, 8, 50.0, history=epochs([number, 20, 30])) for number in range(100)
+    ]
+    rows[70] = rows[70]._replace(kind="running", epoch=4, remaining_s=40.0)
+    lines = picture(rows, "test_accuracy_pct", Canvas(80, height, True)).splitlines()
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
     assert len(lines) <= height
     assert max(len(line) for line in plain) <= 80
@@ -170,18 +161,13 @@ def test_it_fits_the_terminal_and_shows_what_is_under_way(height: int) -> None:
     assert sum("┤" in line for line in plain) >= 3
 
 
-def test_a_single_epoch_is_drawn() -> None:
-    text = picture(
-        [RunStatus("a_run", 1, "running", 1, 8)], [Curve("a_run", [1], [5.0])], "train_loss", View(60, None, False)
-    )
-    assert "Training loss by epoch" in text
-    assert any("┤a" in line for line in text.splitlines())
-
-
-def test_every_field_is_one_of_an_epoch() -> None:
-    from crossres.tools.watch import FIELDS
-
-    assert set(FIELDS) <= set(Epoch.model_fields)
+@pytest.mark.parametrize("field", sorted(FIELDS))
+def test_a_single_epoch_is_drawn(field: str) -> None:
+    entry = epochs([5.0])[0].model_copy(update={field: 5.0})
+    rows = [RunStatus("a_run", 1, "running", 1, 8, history=[entry])]
+    text = picture(rows, field, Canvas(60, None, False))
+    assert FIELDS[field] in text and any("┤a" in line for line in text.splitlines())
+    assert field in Epoch.model_fields
 
 
 # ---------------------------------------------------------------------------------------------------- on a terminal
@@ -218,10 +204,9 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(demo: Suite, tmp_path: Path) -> No
     for name in ("config", "workflow"):
         (tmp_path / name).symlink_to(ROOT / name)
     spec = demo.resolve("kd_32", 1)
-    standing = Checkpoint(spec_sha256=spec.digest(), epoch=3, epochs=8, epoch_s=10.0, best_accuracy_pct=41.5)
-    write_json(
-        files.run_dir(tmp_path / "results/demo", "kd_32", 1) / "state/0123" / files.CHECKPOINT, standing.model_dump()
-    )
+    checkpoint = Checkpoint(spec_sha256=spec.digest(), epoch=3, epochs=8, epoch_s=10.0, best_accuracy_pct=41.5)
+    folder = files.run_dir(tmp_path / "results/demo", "kd_32", 1)
+    write_json(folder / "state/0123" / files.CHECKPOINT, checkpoint.model_dump())
     code, shown = on_a_terminal(tmp_path, ["demo", "--every", "0.2"], interrupt_after=b"resumable")
     assert code == 0
     screen, after = shown.split(b"\x1b[?7h\x1b[?25h\x1b[?1049l")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,10 +27,10 @@ from crossres.options import (
     Threads,
 )
 from crossres.records import provenance
-from crossres.records.record import Record, read_record, read_spec
+from crossres.records.record import read_spec
 from crossres.suites.config import Config, chosen_suite, file_config
 from crossres.suites.spec import Budget
-from crossres.suites.suite import Suite, load_suite
+from crossres.suites.suite import Suite
 
 CONFIG = Path("config/config.yaml")
 ConfigFile = Annotated[File, Parameter(help="Configuration of the workflow.")]
@@ -75,29 +76,29 @@ def plan(
         cut = Budget.parse(yaml.safe_load(budget), "--budget") if budget else None
     except yaml.YAMLError as error:
         raise CrossresError(f"--budget: not valid YAML: {' '.join(str(error).split())}") from None
-    chosen = {name: loaded.run(name) for name in run or loaded.runs}  # run() names a wrong one
-    specs = [loaded.resolve(name, seed, cut) for name, seed in loaded.jobs() if name in chosen]
+    runs = [name for name in run or loaded.runs if loaded.run(name)]  # run() names a wrong one
+    specs = [loaded.resolve(name, seed, cut) for name, seed in loaded.jobs()]
     if machine == "thesis":
         target, cuda = planning.thesis_machine(), True
     else:
         here = use_device(device, threads=1)
         target = planning.machine_of(provenance.device_name(here))
         cuda = here.type == "cuda" or loaded.device == "cuda"
-    made = planning.make_plan(specs, teacher_logits, target, cuda)
-    print(planning.show(made))
+    made = planning.make_plan(specs, teacher_logits, target, cuda, runs)
+    print(planning.plan_text(made))
     if output:
-        planning.write(made, output)
+        files.write_json(output, asdict(made))
 
 
 def status(suite: OtherSuite = None, /, *, config: ConfigFile = CONFIG) -> None:
     """Show the progress of every run of a suite."""
-    from crossres.tools import status as progress
+    from crossres.tools.status import status_table, suite_status
 
     settings, loaded = _configured(config, suite)
-    print(progress.show(progress.states(settings, loaded)))
+    print(status_table(suite_status(settings, loaded)))
     truncated = files.suite_dir(loaded.suite, truncated=True)
     if settings.budget is None and truncated.is_dir():
-        print(f"{truncated} has results of a budget; --config FILE, with the key budget, tells their status")
+        print(f"{truncated} has results of a budget; --config FILE, with the key budget, shows their status")
 
 
 def watch(
@@ -142,18 +143,17 @@ def export(
         output: Folder to write to; by default export/ in the results.
     """
     from crossres.tools import export as exporting
-    from crossres.tools.choice import choose
     from crossres.training.device import use_device
 
     loaded = _suite(suite)
     use_device("cpu", threads)
     folder = results or files.suite_dir(loaded.suite)
-    choice = choose(loaded, folder, run, seed, suite)
-    spec = choice.record.spec
+    chosen = exporting.best_run(loaded, folder, run, seed, suite)
+    spec = chosen.record.spec
     named = run is not None or seed is not None
     target = output or files.export_dir(folder, *((spec.run, spec.seed) if named else ()))
-    parity = exporting.export(choice, loaded, data, target)
-    print(f"{target}: {spec.run} seed {spec.seed}, {choice.record.best.top1_pct:.2f} %. {choice.reason}")
+    parity = exporting.export(chosen, loaded, data, target)
+    print(f"{target}: {spec.run} seed {spec.seed}, {chosen.record.best.top1_pct:.2f} %. {chosen.reason}")
     differ = f"differs by at most {parity.max_abs_difference:.1e} from PyTorch"
     print(f"model.onnx {differ}, {parity.top1_agreement_pct:.2f} % of {parity.images:,} predictions are the same")
 
@@ -198,37 +198,11 @@ def ship(suite: SuiteName, /, *, run: Runs = None, accept_sources: Flag = False)
         print(path)
 
 
-def docs(*, output_dir: Folder | None = None) -> None:
-    """Write every generated file: the reference of the keys, and the JSON Schemas that editors read.
-
-    Args:
-        output_dir: Folder to write to; by default config/.
-    """
-    from crossres.tools import reference
-
-    if output_dir is None:
-        files.check_root()
-        files.write_json(files.SHIPPED / "schema.json", Record.model_json_schema())
-    for path in reference.write(output_dir or Path("config")):
-        print(path)
-
-
-def readme(*, file: File = Path("README.md")) -> None:
-    """Update the figures and verdicts in the README.
-
-    Args:
-        file: The README.
-    """
-    from crossres.claims.audit import audit
-    from crossres.claims.claim import load_claims
-    from crossres.records.summary import summarise
-    from crossres.report.inputs import ReportInputs
-    from crossres.tools import readme as page
+def docs() -> None:
+    """Write every generated file: the reference of the keys, JSON Schemas, and the results in the README."""
+    from crossres.tools.docs import generated_files
 
     files.check_root()
-    suite = load_suite(files.suite_file("published"))
-    records = [read_record(files.shipped_record(suite.suite, run, seed)) for run, seed in suite.jobs()]
-    summary = summarise(records)
-    found = audit(suite, records, summary, load_claims(files.CLAIMS))
-    for path in page.write(file, ReportInputs(suite, records, summary, found)):
+    for path, text in generated_files().items():
+        files.write_atomic(path, text)
         print(path)

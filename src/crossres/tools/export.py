@@ -1,4 +1,4 @@
-"""A trained run as files that others load: safetensors, ONNX held to PyTorch, a model card."""
+"""A trained run as files for others: safetensors, ONNX checked against PyTorch, a model card."""
 
 from __future__ import annotations
 
@@ -8,26 +8,127 @@ import io
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from crossres import files
 from crossres.base import CrossresError
 from crossres.files import dump_json, write_atomic
+from crossres.records.record import Record, read_record
 from crossres.suites.datasets import Normalisation
 from crossres.suites.spec import Spec
 from crossres.suites.suite import Suite
-from crossres.tools.card import Exported, Parity, card, describe
-from crossres.tools.choice import Choice
+from crossres.tools.card import Exported, Parity, model_card, model_config
 from crossres.training.acquire import check
 from crossres.training.data import class_names, load_splits
 from crossres.training.evaluate import load_network, predict
 
 TOLERANCE = 1e-3
-"""Largest absolute difference of a logit between the two runtimes that is let pass."""
+"""Largest accepted difference of a logit between the two runtimes."""
 BATCH_SIZE = 500
 CPU = torch.device("cpu")
+
+
+class EvaluatedRun(NamedTuple):
+    """A trained and evaluated run and seed."""
+
+    record: Record
+    record_file: Path
+    weights_file: Path
+    reason: str
+    """Why it is exported, as a sentence for the reader."""
+    teacher: Record | None
+    """The record of its teacher, where that is evaluated."""
+
+
+def best_run(
+    suite: Suite, results: Path, run: str | None = None, seed: int | None = None, suite_name: str | None = None
+) -> EvaluatedRun:
+    """Return the most accurate evaluated run and seed.
+
+    Candidates are compared by validation images if all of them select their epoch without the test images and have
+    validation images, and by test images otherwise.
+
+    Args:
+        suite: The suite.
+        results: Folder of its results; a record is computed there, or shipped.
+        run: Only this run; every student (a run that teaches no other) when None.
+        seed: Only this seed; all when None.
+        suite_name: What the user called the suite, for messages: its name or file.
+
+    Raises:
+        CrossresError: When there is no such run or seed, it is not trained or not evaluated, or its record is stale.
+    """
+    teachers = {entry.teacher for entry in suite.runs.values()}
+    runs = [name for name in suite.runs if name not in teachers] if run is None else [run]
+    candidates = [(name, each) for name in runs for each in suite.seeds_of(name) if seed in (None, each)]
+    if not candidates:
+        seeds = sorted({each for name in runs for each in suite.seeds_of(name)})
+        raise CrossresError(f"{run or suite.suite}: has no seed {seed}; known: {', '.join(map(str, seeds))}")
+    found = [file for job in candidates if (file := _record_file(suite, results, *job)) is not None]
+    if not found:
+        raise CrossresError(_why_no_record(suite_name or suite.suite, results, candidates))
+    records = {file: _current_record(suite, file) for file in found}
+    test_pct = {file: record.best.top1_pct for file, record in records.items()}
+    validation_pct = {file: pct for file, record in records.items() if (pct := _validation_pct(record)) is not None}
+    images, accuracy_pct = ("validation", validation_pct) if len(validation_pct) == len(found) else ("test", test_pct)
+    file = max(found, key=lambda file: accuracy_pct[file])
+    reason = "It was asked for by name." if run else "It is the only student and seed of its suite."
+    if len(candidates) > 1:
+        reason = f"It is the most accurate on the {images} images of {len(found)} evaluated runs and seeds. "
+        reason += (
+            "The same images measure its accuracy, which flatters it."
+            if images == "test"
+            else "No test image was used."
+        )
+    weights = files.run_dir(results, records[file].spec.run, records[file].spec.seed) / "weights.safetensors"
+    return EvaluatedRun(records[file], file, weights, reason, _teacher(suite, results, records[file]))
+
+
+def _record_file(suite: Suite, results: Path, run: str, seed: int) -> Path | None:
+    """The computed record, or else the shipped one."""
+    places = (files.record_file(results, run, seed), files.shipped_record(suite.suite, run, seed))
+    return next((file for file in places if file.is_file()), None)
+
+
+def _why_no_record(suite_name: str, results: Path, candidates: list[tuple[str, int]]) -> str:
+    trained = [job for job in candidates if (files.run_dir(results, *job) / "training.json").is_file()]
+    record = files.record_file(results, *(trained or candidates)[0])
+    problem = f"none of the {len(candidates)} runs and seeds to choose from is trained"
+    if trained or len(candidates) == 1:
+        problem = "it is trained and not yet evaluated" if trained else "it is not trained"
+    fix = f"snakemake --cores 1 --config suite={suite_name} -- {record}"
+    truncated = results.with_name(f"{results.name}-truncated")
+    if truncated.is_dir():
+        fix += f"; or export a run that a budget cut: --results {truncated}"
+    return f"{record}: no such record, {problem}; to make it: {fix}"
+
+
+def _current_record(suite: Suite, file: Path) -> Record:
+    record = read_record(file)
+    spec = suite.resolve(record.spec.run, record.spec.seed, record.spec.budget)
+    if keys := record.spec.differing(spec):
+        raise CrossresError(f"{file}: stale: its spec differs from the suite's in {', '.join(keys)}; compute it again")
+    return record
+
+
+def _validation_pct(record: Record) -> float | None:
+    """The validation accuracy of the selected epoch; None where the test images selected it."""
+    if record.spec.optimisation.select == "best_on_test":
+        return None
+    return next(entry.validation_accuracy_pct for entry in record.history if entry.epoch == record.best.epoch)
+
+
+def _teacher(suite: Suite, results: Path, record: Record) -> Record | None:
+    spec = record.spec
+    if spec.teacher is None or spec.teacher_seed is None:
+        return None
+    file = _record_file(suite, results, spec.teacher, spec.teacher_seed)
+    teacher = None if file is None else read_record(file)
+    same = teacher is not None and teacher.provenance.weights_sha256 == record.provenance.teacher_sha256
+    return teacher if same else None
 
 
 class Deployed(nn.Module):
@@ -47,16 +148,10 @@ class Deployed(nn.Module):
         return self.network((images - self.mean) / self.std)
 
 
-def export(choice: Choice, suite: Suite, data_root: Path, output: Path) -> Parity:
+def export(chosen: EvaluatedRun, suite: Suite, data_root: Path, output: Path) -> Parity:
     """Write a run's weights, record, configuration, ONNX model and model card into a folder.
 
-    Nothing is written before the ONNX model was held to PyTorch's on the run's test images.
-
-    Args:
-        choice: The run.
-        suite: Its suite.
-        data_root: Folder under which each data set has its own.
-        output: The folder.
+    Nothing is written before the ONNX model has been compared with PyTorch on the run's test images.
 
     Returns:
         How the two runtimes agree.
@@ -65,42 +160,37 @@ def export(choice: Choice, suite: Suite, data_root: Path, output: Path) -> Parit
         CrossresError: When the weights are missing or not the record's, the data are not those it was tested on, or the
             two runtimes differ by more than `TOLERANCE`.
     """
-    record, spec = choice.record, choice.record.spec
-    weights = _weights(choice)
-    network = load_network(choice.run_dir / "weights.safetensors", CPU)[0].eval()
+    record, spec = chosen.record, chosen.record.spec
+    weights, normalisation = _checked_weights(chosen), spec.dataset.info.normalisation
+    network = load_network(chosen.weights_file, CPU)[0].eval()
     check(spec.dataset.name, data_root)
-    # The training images have no part here; one a class is the least that can be asked for.
+    # The training images are not used; one per class is the smallest number that can be asked for.
     dataset = spec.dataset.model_copy(update={"train_images": spec.dataset.classes, "validation_images": 0})
     images = load_splits(dataset, spec.view, data_root, CPU)
     if images.digest != record.provenance.data_sha256:
-        raise CrossresError(f"{data_root}: not the {spec.dataset.name} that {choice.record_file} was computed with")
+        raise CrossresError(f"{data_root}: not the {spec.dataset.name} that {chosen.record_file} was computed with")
     names = class_names(spec.dataset, data_root)
-    files = {"model.safetensors": weights, "record.json": choice.record_file.read_bytes()}
-    notes = {"class_names": json.dumps(names), **{f"{name}.sha256": _sha256(files[name]) for name in files}}
-    model, opset = to_onnx(Deployed(network, spec.dataset.info.normalisation), spec, notes)
-    parity = compare(model, network, *images.test, spec.dataset.info.normalisation)
-    if not parity.max_abs_difference <= TOLERANCE:  # so that NaN fails, too
+    contents = {"model.safetensors": weights, "record.json": chosen.record_file.read_bytes()}
+    notes = {f"{name}.sha256": _sha256(content) for name, content in contents.items()}
+    notes["class_names"] = json.dumps(names)
+    contents["model.onnx"], opset = to_onnx(Deployed(network, normalisation), spec, notes)
+    parity = measure_parity(contents["model.onnx"], network, *images.test, normalisation)
+    if not parity.max_abs_difference <= TOLERANCE:  # so that NaN fails as well
         differ = f"differ by up to {parity.max_abs_difference:.1e}, more than {TOLERANCE:.0e}"
         raise CrossresError(f"{spec.run} seed {spec.seed}: the logits of ONNX and PyTorch {differ}; nothing is written")
-    digests = {name: _sha256(content) for name, content in {**files, "model.onnx": model}.items()}
-    exported = Exported(names, *spec.dataset.info.normalisation, _stem(network, spec), opset, parity, digests)
-    text = card(record, choice.teacher, suite, choice.reason, exported).encode()
-    configuration = (dump_json(describe(record, exported)) + "\n").encode()
-    for name, content in {**files, "model.onnx": model, "config.json": configuration, "README.md": text}.items():
+    digests = {name: _sha256(content) for name, content in contents.items()}
+    exported = Exported(names, *normalisation, _stem(network, spec), opset, parity, digests)
+    contents["config.json"] = (dump_json(model_config(record, exported)) + "\n").encode()
+    contents["README.md"] = model_card(record, chosen.teacher, suite, chosen.reason, exported).encode()
+    for name, content in contents.items():
         write_atomic(output / name, content)
     return parity
 
 
 def to_onnx(model: nn.Module, spec: Spec, notes: dict[str, str]) -> tuple[bytes, int]:
-    """Return a model in ONNX, with any batch size, and its opset.
-
-    Args:
-        model: In evaluation mode; from `images` to `logits`.
-        spec: Its run, for the size of the images.
-        notes: What the file is to say of itself, as metadata.
-    """
+    """Return a model in evaluation mode as ONNX, for any batch size and with notes as metadata, and its opset."""
     example = torch.zeros(2, 3, spec.view.resolution_px, spec.view.resolution_px)
-    # The exporter reports to standard output, and its libraries warn of one another.
+    # The exporter reports to standard output, and its libraries warn about each other.
     with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
         program = torch.onnx.export(
             model,
@@ -127,15 +217,17 @@ def _forget_the_machine(proto: Any) -> None:
         part.ClearField("doc_string")
 
 
-def compare(model: bytes, network: nn.Module, images: Tensor, labels: Tensor, normalisation: Normalisation) -> Parity:
-    """Run an ONNX model by onnxruntime and hold it to PyTorch: on one image alone, then on all of them.
+def measure_parity(
+    model: bytes, network: nn.Module, images: Tensor, labels: Tensor, normalisation: Normalisation
+) -> Parity:
+    """Compare an ONNX model in onnxruntime with PyTorch: on one image alone, then on all of them.
 
     Args:
         model: The ONNX file.
-        network: What it was made from, without the normalisation.
+        network: The same network in PyTorch, without the normalisation.
         images: uint8 `[M, 3, S, S]`.
         labels: `[M]`.
-        normalisation: What PyTorch's are normalised with.
+        normalisation: Of PyTorch's images.
     """
     import onnxruntime
 
@@ -159,21 +251,17 @@ def compare(model: bytes, network: nn.Module, images: Tensor, labels: Tensor, no
     )
 
 
-def _weights(choice: Choice) -> bytes:
-    record, path = choice.record, choice.run_dir / "weights.safetensors"
-    expected = record.provenance.weights_sha256
+def _checked_weights(chosen: EvaluatedRun) -> bytes:
+    path, record_file, expected = chosen.weights_file, chosen.record_file, chosen.record.provenance.weights_sha256
     if expected is None:
-        raise CrossresError(
-            f"{choice.record_file}: its figures were not computed here, so there are no weights to export"
-        )
+        raise CrossresError(f"{record_file}: its figures were not computed here, so there are no weights to export")
     if not path.is_file():
-        mend = "put them there, or train the run"
-        raise CrossresError(f"{path}: no such file, and {choice.record_file} is about these weights; {mend}")
+        fix = "put them there, or train the run"
+        raise CrossresError(f"{path}: no such file, and {record_file} is about these weights; {fix}")
     content = path.read_bytes()
     if _sha256(content) != expected:
-        raise CrossresError(
-            f"{path}: not the weights that {choice.record_file} is about, by their SHA-256; delete it, compute it again"
-        )
+        problem = f"not the weights that {record_file} is about, by their SHA-256"
+        raise CrossresError(f"{path}: {problem}; delete it and compute it again")
     return content
 
 

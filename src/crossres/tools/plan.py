@@ -1,17 +1,16 @@
-"""What a suite takes before it is run: hours, memory and disk of every run, and what the runs share.
+"""What a suite costs before it is run: hours, memory and disk of every run, and what the runs share.
 
-Time is estimated from two counts of a training step: its floating-point operations and the operations that are launched
-one by one. What each of the two costs is fitted to measured points: those of `benchmarks/results/` that were taken on
-this device, or else the minutes that the thesis's runs took on its own GPU.
+Time is estimated from two counts of a training step: its floating-point operations and its launched operations. The
+cost of each is fitted to measured points: those of this device in `benchmarks/results/`, or else the minutes that the
+thesis's runs took on its GPU.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-from collections import defaultdict
-from collections.abc import Sequence
-from pathlib import Path
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from crossres import files
 from crossres.base import CrossresError
-from crossres.files import read_json, write_atomic
+from crossres.files import read_json
 from crossres.records.record import Record, read_record
 from crossres.suites.passes import Sharing, TeacherLogits, pass_key, steps_per_epoch, stored_passes
 from crossres.suites.spec import Model, Spec
@@ -32,32 +31,34 @@ from crossres.training.models import build, parameter_count
 
 TRAINING = 3
 """Forward passes that one training step is worth: the backward pass counts twice."""
+EVALUATION_BATCH = 500
 RESERVED_GIB = 0.6
-"""What CUDA's context and the libraries' workspaces take beside the tensors (assumed)."""
+"""Memory of CUDA's context and the libraries' workspaces (assumed)."""
 
 
-class Network(NamedTuple):
+class NetworkCounts(NamedTuple):
     """The counts of one architecture at one resolution."""
 
     parameters: int
     flops: float
-    """Of the forward pass of one image."""
+    """Per image, forward."""
     launches: int
-    """Operations of a forward pass, whatever its batch."""
+    """Operations of a forward pass, whatever its batch size."""
     saved_bytes: float
-    """What one image's forward pass keeps for the backward pass, in float32."""
+    """Float32 activations per image that the forward pass keeps for the backward pass."""
 
 
 @functools.cache
-def count(model: Model, classes: int, resolution_px: int) -> Network:
+def count_network(model: Model, classes: int, resolution_px: int) -> NetworkCounts:
     """Count an architecture's work by running it on tensors without content."""
     with torch.device("meta"):
         network = build(model.model_copy(update={"pretrained": False}), classes, seed=0)
-    images = torch.empty(2, 3, resolution_px, resolution_px, device="meta")  # batch norm wants more than one value
+    images = torch.empty(2, 3, resolution_px, resolution_px, device="meta")  # batch norm needs more than one value
     launched = _Launches()
     with FlopCounterMode(display=False) as flops, launched:
-        saved = _saved_bytes(network, images)
-    return Network(parameter_count(network), flops.get_total_flops() / len(images), launched.count, saved / len(images))
+        saved = saved_bytes(network, images)
+    per_image = flops.get_total_flops() / len(images)
+    return NetworkCounts(parameter_count(network), per_image, launched.count, saved / len(images))
 
 
 class _Launches(TorchDispatchMode):
@@ -70,7 +71,8 @@ class _Launches(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def _saved_bytes(network: nn.Module, images: Tensor) -> float:
+def saved_bytes(network: nn.Module, images: Tensor) -> int:
+    """Return the bytes that a forward pass keeps for the backward pass, without the parameters."""
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -84,17 +86,14 @@ def _saved_bytes(network: nn.Module, images: Tensor) -> float:
 
 
 class Work(NamedTuple):
-    """The counts of some part of a run."""
+    """The counts of a part of a run."""
 
-    flops: float = 0.0
-    launches: float = 0.0
-
-    def plus(self, other: Work, times: float = 1.0) -> Work:
-        """Add another part, some number of times."""
-        return Work(self.flops + times * other.flops, self.launches + times * other.launches)
+    flops: float
+    launches: float
 
 
-class Machine(NamedTuple):
+@dataclass(frozen=True)
+class Machine:
     """What work costs on one device."""
 
     name: str
@@ -104,18 +103,11 @@ class Machine(NamedTuple):
     s_per_launch: float
 
     def hours(self, work: Work) -> float:
-        """Return the hours that work takes."""
         return (work.flops * self.s_per_flop + work.launches * self.s_per_launch) / 3600
 
 
-def fit(name: str, source: str, points: Sequence[tuple[Work, float]]) -> Machine:
-    """Fit what work costs to measured points, by least squares of the relative errors, with no cost below 0.
-
-    Args:
-        name: The device.
-        source: Where the points come from.
-        points: Work, and the seconds that it took.
-    """
+def fit_machine(name: str, source: str, points: Sequence[tuple[Work, float]]) -> Machine:
+    """Fit the cost of work to points (work, seconds): least squares of the relative errors, no cost below 0."""
     rows = np.array([[work.flops / seconds, work.launches / seconds] for work, seconds in points])
     scale = rows.max(axis=0)
     costs, _ = nnls(rows / scale, np.ones(len(rows)))
@@ -124,12 +116,12 @@ def fit(name: str, source: str, points: Sequence[tuple[Work, float]]) -> Machine
 
 
 def machine_of(device_name: str) -> Machine:
-    """Return what work costs: on this device, as records name it, where it was measured; else on the thesis's GPU."""
+    """Return what work costs on this device, as records name it; on the thesis's GPU where it was not measured."""
     for path in sorted(files.BENCHMARKS.glob("*.json")):
         document = read_json(path)
         if document.get("device") == device_name and document.get("points"):
-            measured = [(Work(point["flops"], point["launches"]), point["seconds"]) for point in document["points"]]
-            return fit(device_name, str(path), measured)
+            points = [(Work(point["flops"], point["launches"]), point["seconds"]) for point in document["points"]]
+            return fit_machine(device_name, str(path), points)
     return thesis_machine()
 
 
@@ -138,34 +130,39 @@ def thesis_machine() -> Machine:
     records = [read_record(path) for path in sorted(files.SHIPPED.glob("published/*/*.json"))]
     if not records:
         raise CrossresError(f"{files.SHIPPED / 'published'}: no records; git restore them, or run `make bench` first")
-    return fit(records[0].provenance.device, "the minutes of the published runs", [_published(r) for r in records])
+    return fit_machine(records[0].provenance.device, "the minutes of the published runs", epochs_of(records))
 
 
-def _published(record: Record) -> tuple[Work, float]:
-    epoch = training(record.spec).plus(live_teacher(record.spec))
-    return Work().plus(epoch, len(record.history)), 60 * record.cost.train_minutes
+def epochs_of(records: Sequence[Record]) -> list[tuple[Work, float]]:
+    """Return the work and the mean seconds of an epoch of each record; their teachers must be among them."""
+    by_run = {record.spec.run: record.spec for record in records}
+    points = []
+    for record in records:
+        own, teacher = training_work(record.spec), teacher_work(record.spec, by_run.get(record.spec.teacher or ""))
+        work = Work(own.flops + teacher.flops, own.launches + teacher.launches)
+        points.append((work, 60 * record.cost.train_minutes / len(record.history)))
+    return points
 
 
-def _own(spec: Spec) -> Network:
-    return count(spec.model, spec.dataset.classes, spec.view.resolution_px)
-
-
-def training(spec: Spec) -> Work:
-    """Return the work of an epoch of a run without its teacher: training steps, and the test set."""
-    own, steps, batch = _own(spec), steps_per_epoch(spec), spec.optimisation.batch_size
+def training_work(spec: Spec) -> Work:
+    """Return the work of an epoch without the teacher: the training steps and the evaluation."""
+    own, steps = _counts(spec), steps_per_epoch(spec)
     tested = (spec.dataset.test_images or spec.dataset.info.test_images) + spec.dataset.validation_images
-    images = TRAINING * steps * batch + tested
-    return Work(own.flops * images, own.launches * (TRAINING * steps + tested / 500))
+    images = TRAINING * steps * spec.optimisation.batch_size + tested
+    return Work(own.flops * images, own.launches * (TRAINING * steps + tested / EVALUATION_BATCH))
 
 
-def live_teacher(spec: Spec, teacher: Spec | None = None) -> Work:
-    """Return the work of an epoch of a run's teacher; the larger network of the thesis where it is not told."""
-    if spec.teacher is None or spec.teacher_view is None:
-        return Work()
-    model = Model(name="torchvision/efficientnet_v2_l") if teacher is None else teacher.model
-    network = count(model, spec.dataset.classes, spec.teacher_view.resolution_px)
-    steps, batch = steps_per_epoch(spec), spec.optimisation.batch_size
-    return Work(network.flops * steps * batch, network.launches * steps)
+def teacher_work(spec: Spec, teacher: Spec | None) -> Work:
+    """Return the work of an epoch's forward passes of a run's teacher; none without one."""
+    if teacher is None or spec.teacher_view is None:
+        return Work(0, 0)
+    network = count_network(teacher.model, spec.dataset.classes, spec.teacher_view.resolution_px)
+    steps = steps_per_epoch(spec)
+    return Work(network.flops * steps * spec.optimisation.batch_size, network.launches * steps)
+
+
+def _counts(spec: Spec) -> NetworkCounts:
+    return count_network(spec.model, spec.dataset.classes, spec.view.resolution_px)
 
 
 def memory_gib(spec: Spec, teacher: Spec | None, precision: str) -> float:
@@ -175,19 +172,19 @@ def memory_gib(spec: Spec, teacher: Spec | None, precision: str) -> float:
     gradients, two moments) and the half-precision ones of autocast, the teacher's weights, the images as bytes, and a
     constant.
     """
-    own, batch = _own(spec), spec.optimisation.batch_size
-    half = precision != "fp32"
-    activations = own.saved_bytes * batch * (0.5 if half else 1)
+    own, half = _counts(spec), precision != "fp32"
+    activations = own.saved_bytes * spec.optimisation.batch_size * (0.5 if half else 1)
     weights = own.parameters * (16 + (2 if half else 0))
     if teacher is not None:
-        weights += _own(teacher).parameters * (4 + (2 if half else 0))
-    facts = spec.dataset.info
-    images = (facts.train_images + facts.test_images) * 3 * spec.view.resolution_px**2
+        weights += _counts(teacher).parameters * (4 + (2 if half else 0))
+    dataset = spec.dataset.info
+    images = (dataset.train_images + dataset.test_images) * 3 * spec.view.resolution_px**2
     return (activations + weights + images) / 2**30 + RESERVED_GIB
 
 
-class Row(NamedTuple):
-    """What one run takes, all its seeds together."""
+@dataclass(frozen=True)
+class RunPlan:
+    """What one run takes, with all its seeds."""
 
     run: str
     seeds: int
@@ -199,106 +196,101 @@ class Row(NamedTuple):
     memory_gib: float
 
 
-class Plan(NamedTuple):
-    """What a suite takes."""
+@dataclass(frozen=True)
+class Plan:
+    """What a suite takes; early stopping is not included."""
 
     machine: Machine
-    rows: list[Row]
-    stored: list[Sharing]
+    runs: list[RunPlan]
     hours_by_rule: dict[str, float]
     live_hours: float
-    """Of the whole suite, were every student to compute its teacher's logits."""
+    """Of the whole suite, if every student computed its teacher's logits."""
     disk_gb: float
     """Of the stored logits while they last."""
+    stored: list[str]
+    """Which logits are stored, and for whom."""
 
     @property
     def hours(self) -> float:
         return sum(self.hours_by_rule.values())
 
 
-def make_plan(specs: Sequence[Spec], mode: TeacherLogits, machine: Machine, cuda: bool) -> Plan:
+def make_plan(
+    specs: Sequence[Spec], mode: TeacherLogits, machine: Machine, cuda: bool, runs: Collection[str] | None = None
+) -> Plan:
     """Estimate a suite.
 
     Args:
-        specs: The runs to compute, and the teachers that they name.
-        mode: How the teacher's logits are come by.
+        specs: All runs and seeds of the suite.
+        mode: Where the teacher's logits come from.
         machine: What work costs.
-        cuda: Whether the precision of the specs is computed in, or float32.
-
-    Returns:
-        The estimate. Early stopping is not foreseen: every schedule is taken to its end.
+        cuda: Whether the precision of the specs is used, or float32.
+        runs: The runs to compute; all when None.
     """
-    named = {(spec.run, spec.seed): spec for spec in specs}
-    stored = stored_passes(specs, mode)
-    reach = {sharing.key: sharing.epochs for sharing in stored}
-    train: defaultdict[str, float] = defaultdict(float)
-    live = 0.0
-    for spec in specs:
-        epochs, teacher = spec.optimisation.epochs, _teacher_of(spec, named)
-        each = machine.hours(live_teacher(spec, teacher))
-        own = machine.hours(training(spec)) * epochs
-        beyond = max(0, epochs - reach.get(pass_key(spec), 0)) if spec.teacher else 0
-        train[spec.run] += own + each * beyond
-        live += own + each * epochs
-    passes_h = sum(
-        machine.hours(live_teacher(sharing.students[0], _teacher_of(sharing.students[0], named))) * sharing.epochs
-        for sharing in stored
-    )
-    rows = [_row(run, [spec for spec in specs if spec.run == run], named, train[run], cuda) for run in train]
-    disk = sum(sharing.gigabytes(2 if cuda else 4) for sharing in stored)
-    hours = {"train": sum(train.values()), **({"teacher_logits": passes_h} if stored else {})}
-    return Plan(machine, rows, stored, hours, live, disk)
+    by_key = {(spec.run, spec.seed): spec for spec in specs}
+    computed = [spec for spec in specs if runs is None or spec.run in runs]
+
+    def teacher_of(spec: Spec) -> Spec | None:
+        return None if spec.teacher is None else by_key[spec.teacher, spec.teacher_seed or 0]
+
+    def pass_hours(spec: Spec) -> float:
+        return machine.hours(teacher_work(spec, teacher_of(spec)))
+
+    stored = stored_passes(computed, mode)
+    stored_epochs = {sharing.key: sharing.epochs for sharing in stored}
+    train_hours: defaultdict[str, float] = defaultdict(float)
+    live_hours = 0.0
+    for spec in computed:
+        epochs = spec.optimisation.epochs
+        own = machine.hours(training_work(spec)) * epochs
+        train_hours[spec.run] += own + pass_hours(spec) * max(0, epochs - stored_epochs.get(pass_key(spec), 0))
+        live_hours += own + pass_hours(spec) * epochs
+    seeds = Counter(spec.run for spec in computed)
+    first = {spec.run: spec for spec in reversed(computed)}
+    rows = [
+        _run_plan(first[run], teacher_of(first[run]), seeds[run], hours, cuda) for run, hours in train_hours.items()
+    ]
+    hours_by_rule = {"train": sum(train_hours.values())}
+    if stored:
+        hours_by_rule["teacher_logits"] = sum(pass_hours(each.students[0]) * each.epochs for each in stored)
+    disk_gb = sum(sharing.gigabytes(2 if cuda else 4) for sharing in stored)
+    return Plan(machine, rows, hours_by_rule, live_hours, disk_gb, [_stored(sharing) for sharing in stored])
 
 
-def _teacher_of(spec: Spec, named: dict[tuple[str, int], Spec]) -> Spec | None:
-    if spec.teacher is None or spec.teacher_seed is None:
-        return None
-    return named.get((spec.teacher, spec.teacher_seed))
-
-
-def _row(run: str, specs: list[Spec], named: dict[tuple[str, int], Spec], hours: float, cuda: bool) -> Row:
-    first = specs[0]
-    precision = first.optimisation.precision if cuda else "fp32"
-    return Row(
-        run=run,
-        seeds=len(specs),
-        teacher=first.teacher or "",
-        network=f"{first.model.name.partition('/')[2]} @ {first.view.resolution_px} px",
-        gmacs=_own(first).flops / 2e9,
-        epochs=first.optimisation.epochs,
+def _run_plan(spec: Spec, teacher: Spec | None, seeds: int, hours: float, cuda: bool) -> RunPlan:
+    return RunPlan(
+        run=spec.run,
+        seeds=seeds,
+        teacher=spec.teacher or "",
+        network=f"{spec.model.name.partition('/')[2]} @ {spec.view.resolution_px} px",
+        gmacs=_counts(spec).flops / 2e9,
+        epochs=spec.optimisation.epochs,
         hours=hours,
-        memory_gib=memory_gib(first, _teacher_of(first, named), precision),
+        memory_gib=memory_gib(spec, teacher, spec.optimisation.precision if cuda else "fp32"),
     )
 
 
-def show(plan: Plan) -> str:
+def _stored(sharing: Sharing) -> str:
+    students = ", ".join(f"{spec.run}/{spec.seed}" for spec in sharing.students)
+    teacher = f"{sharing.teacher}/{sharing.teacher_seed}"
+    return f"logits of {teacher}, {sharing.epochs} epochs, are computed once for {students}"
+
+
+def plan_text(plan: Plan) -> str:
     """Return the plan as text for a terminal."""
     headers = ("run", "seeds", "teacher", "network", "GMACs", "epochs", "hours", "memory GiB")
     formats = ("", "", "", "", ".3f", "", ".2f" if plan.hours > 1 else ".4f", ".1f")
-    lines = [tabulate(plan.rows, headers=headers, floatfmt=formats)]
-    for sharing in plan.stored:
-        students = ", ".join(f"{spec.run}/{spec.seed}" for spec in sharing.students)
-        teacher = f"{sharing.teacher}/{sharing.teacher_seed}"
-        lines.append(f"logits of {teacher}, {sharing.epochs} epochs, are computed once for {students}")
     by_rule = ", ".join(f"{rule} {_duration(hours)}" for rule, hours in plan.hours_by_rule.items())
-    lines.append(f"together {_duration(plan.hours)} ({by_rule}); {_duration(plan.live_hours)} with live logits")
-    if plan.stored:
-        lines.append(f"disk: {plan.disk_gb:.2g} GB for stored logits, removed after their last student")
-    lines.append(f"hours on {plan.machine.name}, fitted to {plan.machine.source}; early stopping is not foreseen")
+    disk = f"disk: {plan.disk_gb:.2g} GB for stored logits, removed after their last student"
+    lines = [
+        tabulate([astuple(row) for row in plan.runs], headers=headers, floatfmt=formats),
+        *plan.stored,
+        f"total {_duration(plan.hours)} ({by_rule}); {_duration(plan.live_hours)} with live logits",
+        *([disk] if plan.stored else []),
+        f"hours on {plan.machine.name}, fitted to {plan.machine.source}; early stopping is not included",
+    ]
     return "\n".join(lines)
 
 
 def _duration(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
-
-
-def write(plan: Plan, path: Path) -> None:
-    """Write the plan as JSON."""
-    document = {
-        "machine": plan.machine._asdict(),
-        "runs": [row._asdict() for row in plan.rows],
-        "hours_by_rule": plan.hours_by_rule,
-        "live_hours": plan.live_hours,
-        "disk_gb": plan.disk_gb,
-    }
-    write_atomic(path, json.dumps(document, indent=2) + "\n")

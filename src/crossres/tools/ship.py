@@ -1,4 +1,4 @@
-"""Which records still stand for their spec, and how they become shipped ones."""
+"""Which records still match their spec, and how they become shipped ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from crossres.suites.spec import Spec
 from crossres.suites.suite import Suite
 
 
-def stale(record: Record, spec: Spec, sources_sha256: str) -> str | None:
-    """Say why a record no longer stands for its run; None where it does.
+def why_stale(record: Record, spec: Spec, sources_sha256: str) -> str | None:
+    """Say why a record no longer matches its run; None where it does.
 
     Args:
         record: The record.
@@ -24,19 +24,19 @@ def stale(record: Record, spec: Spec, sources_sha256: str) -> str | None:
     if differing := record.spec.differing(spec):
         return f"its spec differs from the suite's in {', '.join(differing)}"
     made_by = record.provenance.sources_sha256
-    return "the training code changed since" if made_by not in (None, sources_sha256) else None
+    return "the training code has changed since" if made_by not in (None, sources_sha256) else None
 
 
 def ship(
-    suite: Suite, runs: Iterable[str] | None = None, accept_sources: bool = False, named: str | None = None
+    suite: Suite, runs: Iterable[str] | None = None, accept_sources: bool = False, suite_name: str | None = None
 ) -> list[Path]:
-    """Copy computed records to where shipped ones stand: all of them, or none where one will not do.
+    """Copy computed records to the shipped ones: all of them, or none if one is refused.
 
     Args:
         suite: The suite.
         runs: Runs to ship; all when None.
-        accept_sources: Ship records of other training code than today's, too.
-        named: What the user called the suite, its name or file, for the message; its name when None.
+        accept_sources: Whether to ship records of an older version of the training code.
+        suite_name: What the user called the suite, for messages: its name or file.
 
     Returns:
         The shipped records.
@@ -45,50 +45,45 @@ def ship(
         CrossresError: When a record is missing, truncated, stale, or not of the shipped teacher.
     """
     if suite.records == "shipped":
-        raise CrossresError(f"suite {suite.suite}: its records are given, and there are none to ship")
-    jobs = [(run, seed) for run in runs or suite.runs for seed in suite.seeds_of(run)]
-    records = {(run, seed): _sound(suite, run, seed, accept_sources, named or suite.suite) for run, seed in jobs}
+        raise CrossresError(f"suite {suite.suite}: its records are given; there are none to ship")
+    records: dict[Path, Record] = {}
+    for run in runs or suite.runs:
+        for seed in suite.seeds_of(run):
+            shipped = files.shipped_record(suite.suite, run, seed)
+            records[shipped] = _checked(suite, run, seed, accept_sources, suite_name or suite.suite)
     for record in records.values():
         _check_teacher(suite, record, records)
-    shipped = []
-    for (run, seed), record in records.items():
-        shipped.append(files.shipped_record(suite.suite, run, seed))
-        write_record(shipped[-1], record)
-    return shipped
+    for path, record in records.items():
+        write_record(path, record)
+    return list(records)
 
 
-def _sound(suite: Suite, run: str, seed: int, accept_sources: bool, named: str) -> Record:
+def _checked(suite: Suite, run: str, seed: int, accept_sources: bool, suite_name: str) -> Record:
     path = files.record_file(files.suite_dir(suite.suite), run, seed)
+    command = f"snakemake --cores 1 --config suite={suite_name} -- {path}"
     if not path.is_file():
-        raise CrossresError(f"{path}: no such record; to compute it: {_command(named, path)}")
-    record = read_record(path)
+        raise CrossresError(f"{path}: no such record; to compute it: {command}")
+    record, spec = read_record(path), suite.resolve(run, seed)
     if record.spec.budget is not None:
         raise CrossresError(f"{path}: truncated by a budget; a shipped record must be of the whole run")
     sources = record.provenance.sources_sha256 if accept_sources else provenance.sources_digest()
-    reason = stale(record, suite.resolve(run, seed), sources or "")
-    if reason is not None:
-        mend = f"compute it again: {_command(named, path)}"
-        if record.spec == suite.resolve(run, seed):
-            mend = "delete it and run its rule again, or accept it with --accept-sources"
-        raise CrossresError(f"{path}: stale: {reason}; {mend}")
+    if reason := why_stale(record, spec, sources or ""):
+        fix = f"compute it again: {command}"
+        if record.spec == spec:
+            fix = "delete it and run its rule again, or accept it with --accept-sources"
+        raise CrossresError(f"{path}: stale: {reason}; {fix}")
     return record
 
 
-def _command(named: str, path: Path) -> str:
-    return f"snakemake --cores 1 --config suite={named} -- {path}"
-
-
-def _check_teacher(suite: Suite, record: Record, others: dict[tuple[str, int], Record]) -> None:
-    """A student's teacher is known by the digest of its weights."""
+def _check_teacher(suite: Suite, record: Record, records: dict[Path, Record]) -> None:
+    """Check that a student's teacher is shipped and has the weights that taught it, by their digest."""
     spec = record.spec
     if spec.teacher is None or spec.teacher_seed is None:
         return
-    teacher = others.get((spec.teacher, spec.teacher_seed))
-    shipped = files.shipped_record(suite.suite, spec.teacher, spec.teacher_seed)
-    if teacher is None and shipped.is_file():
-        teacher = read_record(shipped)
-    if teacher is None:
+    path = files.shipped_record(suite.suite, spec.teacher, spec.teacher_seed)
+    if path not in records and not path.is_file():
         raise CrossresError(f"run {spec.run} seed {spec.seed}: its teacher is not shipped; add --run {spec.teacher}")
+    teacher = records[path] if path in records else read_record(path)
     if teacher.provenance.weights_sha256 != record.provenance.teacher_sha256:
         name = f"{spec.teacher} seed {spec.teacher_seed}"
         raise CrossresError(f"run {spec.run} seed {spec.seed}: taught by other weights than those of {name}'s record")
