@@ -42,7 +42,7 @@ def test_every_option_of_a_verb_is_described(verb: str, capsys: pytest.CaptureFi
     shown = capsys.readouterr().out
     assert shown.startswith(f"Usage: crossres {verb} ")
     options = [line for line in shown.splitlines() if re.match(r"[ *]+--|[ *]+[A-Z]+  ", line)]
-    assert options
+    assert options or verb == "docs"  # which takes none
     assert not [line for line in options if not re.search(r"  [A-Z]", line)]
 
 
