@@ -33,7 +33,9 @@ class PlainSections(DefaultFormatter):
     """Help as a title and aligned columns per section, without frames."""
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-        """Print one section."""
+        """Print one section, if it has entries."""
+        if not panel.entries:
+            return
         commands = panel.format == "command"
         columns = layout.get_default_command_columns if commands else layout.get_default_parameter_columns
         style = layout.TableSpec(padding=(0, 0, 0, 2), pad_edge=True)
