@@ -24,9 +24,9 @@ from crossres.suites.suite import load_suite
 from crossres.tools import plan
 from crossres.training import shapes
 from crossres.training.augment import MixedBatch, Stream, upsample
+from crossres.training.fast_conv import accelerate
 from crossres.training.models import build
 from crossres.training.step import Step
-from crossres.training.teacher import forward_format
 
 STRONG = Augmentation(auto_augment="cifar10", erase_prob=0.25)
 CLASSES = 100
@@ -45,8 +45,11 @@ class Setting(NamedTuple):
     workers: int
     """Workers of the frameworks' DataLoader; 0 keeps its work in this process, where processor time is counted."""
 
-    def network(self, name: str) -> nn.Module:
+    def network(self, name: str, fast: bool = False) -> nn.Module:
+        """Build a network as its library has it, or with the convolutions of this project."""
         network = build(Model(name=name), CLASSES, seed=0)
+        if fast:
+            accelerate(network, self.device)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def stream(self, augmentation: Augmentation = STRONG) -> Stream:
@@ -55,7 +58,9 @@ class Setting(NamedTuple):
 
     def step(self, teacher: Callable[[Tensor], Tensor] | None, capture: bool = False) -> Step:
         optimisation = Optimisation(epochs=200)
-        made = Step(self.network(self.student), OBJECTIVE, optimisation, 10**6, self.precision, teacher, capture)
+        made = Step(
+            self.network(self.student, fast=True), OBJECTIVE, optimisation, 10**6, self.precision, teacher, capture
+        )
         made.begin(1, 1e-3)
         return made
 
@@ -165,13 +170,12 @@ def optimiser_ratio(setting: Setting) -> float:
 def students(setting: Setting, teacher_px: int) -> dict[str, Any]:
     """Compare a student's step, data to optimiser, with a framework's loop; alone, and four to one stored pass."""
     network = setting.network(setting.teacher).eval().requires_grad_(False)
-    memory_format = forward_format(network, setting.device)
-    network.to(memory_format=memory_format)  # type: ignore[call-overload]
     plain_network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    accelerate(network, setting.device)
 
     @torch.no_grad()
     def teacher(images: Tensor) -> Tensor:
-        return network(upsample(images, teacher_px).contiguous(memory_format=memory_format))
+        return network(upsample(images, teacher_px).contiguous(memory_format=torch.channels_last))
 
     dataset = frameworks.Images(*generated(), frameworks.pil_transform(), as_pil=True)
     batches = frameworks.loader(dataset, setting.batch_size, setting.workers)
@@ -253,7 +257,7 @@ def _training(setting: Setting, size_px: int) -> Callable[[], object]:
 
 
 def _forward(setting: Setting, name: str, size_px: int) -> Callable[[], object]:
-    network, images = setting.network(name).eval(), _batch(setting, size_px).images
+    network, images = setting.network(name, fast=True).eval(), _batch(setting, size_px).images
 
     @torch.no_grad()
     def forward() -> Tensor:

@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1]
 TRAINING_SOURCES = ("training", "suites/methods")
 """Folders whose modules trained bits depend on. A record with another digest was computed by other code."""
+SUFFIXES = (".py", ".c")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "safetensors")
 
 
 def collect(
-    device: torch.device, precision: str, data_sha256: str, weights_sha256: str, teacher_sha256: str | None
+    device: torch.device,
+    precision: str,
+    data_sha256: str,
+    weights_sha256: str,
+    teacher_sha256: str | None,
+    compiler: str | None = None,
 ) -> Provenance:
-    """Return the provenance of a run that was computed by this process."""
+    """Return the provenance of a run that was computed by this process, on a CPU with code of this compiler."""
     return Provenance(
         commit=commit(),
         sources_sha256=sources_digest(),
@@ -35,7 +41,7 @@ def collect(
         teacher_sha256=teacher_sha256,
         device=device_name(device),
         precision=precision,
-        versions=versions(device),
+        versions=versions(device) | ({"compiler": compiler} if compiler else {}),
         image=deployment.image_name(),
     )
 
@@ -70,7 +76,8 @@ def sources_digest(package: Path = PACKAGE) -> str:
     Line ends do not matter: a checkout may have changed them.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for folder in TRAINING_SOURCES for path in (package / folder).rglob("*.py")):
+    found = [path for folder in TRAINING_SOURCES for path in (package / folder).rglob("*") if path.suffix in SUFFIXES]
+    for path in sorted(found):
         content = path.read_bytes().replace(b"\r\n", b"\n")
         digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
     return digest.hexdigest()

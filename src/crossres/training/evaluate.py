@@ -20,6 +20,7 @@ from crossres.suites.datasets import Normalisation
 from crossres.suites.spec import Spec
 from crossres.training.augment import normalise
 from crossres.training.data import Split, Splits, load_splits
+from crossres.training.fast_conv import accelerate
 from crossres.training.models import build, evaluating
 
 BATCH_SIZE = 500
@@ -187,5 +188,6 @@ def _evaluate_file(path: Path, spec: Spec, test: Split, device: torch.device) ->
     network, own_spec, epoch = load_network(path, device)
     if own_spec != spec:
         raise CrossresError(f"{path}: weights of a spec other than {path.parent}/spec.json; train the run again")
+    accelerate(network, device)
     logits = predict(network, test.images, spec.dataset.info.normalisation)
     return network, logits, figures_of(logits, test.labels, epoch)

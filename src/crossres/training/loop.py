@@ -24,6 +24,7 @@ from crossres.training.augment import Stream
 from crossres.training.checkpoint import Stateful, best_file, restore_state, save_state
 from crossres.training.data import load_splits
 from crossres.training.evaluate import pack_weights, score
+from crossres.training.fast_conv import accelerate, compiler_version
 from crossres.training.models import build, gmacs, parameter_count
 from crossres.training.probe import Probe
 from crossres.training.progress import ProgressBar, alone_in
@@ -78,6 +79,7 @@ class Trainer:
         self.stream = Stream.of(spec, *self.images.train)
         self.network = build(spec.model, spec.dataset.classes, spec.seed, weights)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        accelerate(self.network, device)
         self.teacher = Teacher(spec, teacher, device) if spec.teacher else None
         self.stored = self._stored_logits()
         self.probe = Probe(spec, self.images.train, self.teacher) if self.teacher and spec.probe_images else None
@@ -234,6 +236,7 @@ class Trainer:
                 data_sha256=self.images.digest,
                 weights_sha256=hashlib.sha256(best).hexdigest(),
                 teacher_sha256=self.teacher.sha256 if self.teacher else None,
+                compiler=compiler_version() if self.device.type == "cpu" else None,
             ),
         )
         write_json(self.run_dir / "training.json", training.model_dump(mode="json"))

@@ -18,6 +18,7 @@ from crossres.base import CrossresError, nearest
 from crossres.files import sha256, write_atomic
 from crossres.suites.spec import Model
 from crossres.training import smallnet
+from crossres.training.fast_conv import plain
 
 
 def build(model: Model, classes: int, seed: int, weights: Path | None = None) -> nn.Module:
@@ -75,7 +76,7 @@ def gmacs(network: nn.Module, resolution_px: int) -> float:
     from torch.utils.flop_counter import FlopCounterMode  # imports triton, which nothing else needs
 
     device = next(network.parameters()).device
-    with FlopCounterMode(display=False) as counter, evaluating(network), torch.no_grad():
+    with FlopCounterMode(display=False) as counter, plain(network), evaluating(network), torch.no_grad():
         network(torch.zeros(1, 3, resolution_px, resolution_px, device=device))
     return counter.get_total_flops() / 2e9
 

@@ -21,6 +21,7 @@ from crossres.training.augment import Stream, upsample
 from crossres.training.data import load_splits
 from crossres.training.device import autocast
 from crossres.training.evaluate import load_network
+from crossres.training.fast_conv import accelerate
 from crossres.training.progress import ProgressBar, alone_in
 
 
@@ -47,25 +48,15 @@ class Teacher:
         self.sha256, described = sha256(path), path.with_name("training.json")
         if described.is_file() and read_json(described)["provenance"]["weights_sha256"] != self.sha256:
             raise CrossresError(f"{path}: not the weights that {described} describes; train {own.run} again")
-        self.format = forward_format(network, device)
-        self.network: nn.Module = network.to(memory_format=self.format)  # type: ignore[call-overload]  # torch's stub lacks it
+        accelerate(network, device)
+        self.network: nn.Module = network
         self.network.eval().requires_grad_(False)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Return the logits `[N, C]` of a batch as the student sees it, `[N, 3, S, S]`."""
         seen = upsample(images, self.view.resolution_px)
-        return self.network(seen.contiguous(memory_format=self.format))
-
-
-def forward_format(network: nn.Module, device: torch.device) -> torch.memory_format:
-    """Return the fastest memory format of a forward pass without a backward pass.
-
-    On a CPU, depthwise convolutions are faster in contiguous tensors; only their backward pass is not.
-    """
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    depthwise = any(module.groups == module.in_channels > 1 for module in convolutions)
-    return torch.contiguous_format if depthwise and device.type == "cpu" else torch.channels_last
+        return self.network(seen.contiguous(memory_format=torch.channels_last))
 
 
 class Pass(Strict):
