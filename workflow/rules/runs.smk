@@ -68,7 +68,7 @@ rule teacher_logits:
         gpu_pct=lambda wildcards: FLOW.gpu_share_pct(on_cluster()),
     params:
         epochs=lambda wildcards: FLOW.passes[wildcards.key].epochs,
-        data=DATA,
+        data=subpath(input.data, ancestor=2),
     shell:
         "python -m crossres logits --spec {input.spec:q} --data {params.data:q} --teacher {input.teacher:q}"
         " --epochs {params.epochs} --threads {threads} --output {output:q} 2>&1 | tee -a {log:q}"
