@@ -67,6 +67,11 @@ def test_the_report_s_lock_is_a_part_of_the_full_one() -> None:
     assert not [pin for pin in light if pin.startswith(heavy)]
 
 
+def test_no_module_is_longer_than_one_sitting() -> None:
+    lengths = {str(path): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert not {path: lines for path, lines in lengths.items() if lines > 450}
+
+
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
 def test_functions_can_be_read_at_a_glance(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
