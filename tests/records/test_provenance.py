@@ -20,3 +20,8 @@ def test_the_digest_of_the_sources_depends_on_paths_and_contents_and_not_on_line
     path.unlink()
     other.write_bytes(b"a = 1\nb = 2\n")
     assert sources_digest(tmp_path) != digest
+    digest = sources_digest(tmp_path)
+    (tmp_path / TRAINING_SOURCES[0] / "commands.py").write_text("help = 'changed'")
+    assert sources_digest(tmp_path) == digest, "the help of a verb makes no record stale"
+    (tmp_path / TRAINING_SOURCES[0] / "kernel.c").write_text("int x;")
+    assert sources_digest(tmp_path) != digest
