@@ -852,6 +852,13 @@ def test_the_last_epoch_is_selected_and_waited_for(bench: Bench, monkeypatch: py
     assert epoch_of(bench.folder / "run" / "weights.safetensors") == EPOCHS
 
 
+def test_a_part_of_a_schedule_is_the_beginning_of_the_whole(bench: Bench) -> None:
+    whole = bench.fit(spec_of(optimisation={"epochs": 4, "warmup_epochs": 1})).history
+    part = bench.fit(spec_of(optimisation={"epochs": 2, "warmup_epochs": 1, "schedule_epochs": 4}))
+    assert [entry.train_loss for entry in part.history] == [entry.train_loss for entry in whole[:2]]
+    assert not part.stopped_early
+
+
 def test_the_score_counts_every_image(bench: Bench) -> None:
     trainer = bench.trainer(spec_of(dataset={"test_images": 503}))
     accuracy, loss = evaluate.score(trainer.network, trainer.images.test, CIFAR100_NORMALISATION)

@@ -30,7 +30,7 @@ class Setting(NamedTuple):
     path: str
     """Its dotted path in a spec."""
     only_if: str = ""
-    """Path of another setting without which this one is not used."""
+    """Path of a setting without which this one is not used."""
 
     def of(self, spec: Spec) -> object:
         """Return the setting of a spec, or None if the spec does not use it."""
@@ -74,6 +74,7 @@ SETTINGS = (
     Setting("objective", "Method", "objective.title"),
     *_objective_settings(),
     Setting("schedule", "Epochs planned", "optimisation.epochs"),
+    Setting("schedule", "Schedule (epochs)", "optimisation.schedule_epochs", "optimisation.schedule_epochs"),
     Setting("schedule", "Batch size", "optimisation.batch_size"),
     Setting("schedule", "Peak learning rate", "optimisation.learning_rate"),
     Setting("schedule", "Weight decay", "optimisation.weight_decay"),
@@ -107,7 +108,7 @@ def setting_text(setting: Setting, run: str, specs: Mapping[str, Spec]) -> str |
     if setting.path == "teacher" and spec.teacher:
         return run_name(specs[spec.teacher]).removeprefix("teacher ")
     if value is None:
-        return "off" if setting.group == "schedule" else None
+        return "off" if setting.group == "schedule" and not setting.only_if else None
     return plain(value)
 
 

@@ -91,7 +91,10 @@ class Optimisation(Strict):
     """How the weights are trained, and which are kept."""
 
     epochs: Count
-    """Epochs of the schedule."""
+    """Epochs that are trained, unless the run stops early."""
+    schedule_epochs: Count | None = None
+    """Epochs of the learning rate's schedule, of which the first `epochs` are trained; `epochs` when null. A larger
+    number gives a checkpoint from the middle of a longer training."""
     batch_size: Count = 128
     """Images per step; an incomplete last batch is dropped."""
     learning_rate: Positive = 1e-3
@@ -118,6 +121,8 @@ class Optimisation(Strict):
     def _warmup_fits(self) -> Optimisation:
         if self.warmup_epochs >= self.epochs > 1:
             raise ValueError(f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}")
+        if self.schedule_epochs is not None and self.schedule_epochs < self.epochs:
+            raise ValueError(f"schedule_epochs {self.schedule_epochs} must not be below epochs {self.epochs}")
         return self
 
 
@@ -144,7 +149,7 @@ class Budget(Strict):
             changes["model"] = {"pretrained": self.pretrained}
         if self.epochs is not None:
             warmup = min(optimisation.warmup_epochs, self.epochs - 1)
-            changes["optimisation"] = {"epochs": self.epochs, "warmup_epochs": warmup}
+            changes["optimisation"] = {"epochs": self.epochs, "schedule_epochs": None, "warmup_epochs": warmup}
         return changes
 
 

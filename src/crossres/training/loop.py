@@ -35,7 +35,7 @@ from crossres.training.teacher import StoredLogits, Teacher, expected_pass
 def learning_rate(optimisation: Optimisation, epoch: int) -> float:
     """Return the learning rate of an epoch, from 1: linear warm-up, then cosine annealing to zero.
 
-    With W warm-up epochs of E and the peak rate r: `r · e / W` for `e ≤ W`, then
+    With W warm-up epochs of a schedule of E and the peak rate r: `r · e / W` for `e ≤ W`, then
     `r / 2 · (1 + cos(π (e − W − 1) / (E − W)))`.
 
     Source of the annealing: Loshchilov and Hutter, *SGDR* (ICLR 2017), equation 5.
@@ -43,7 +43,8 @@ def learning_rate(optimisation: Optimisation, epoch: int) -> float:
     warmup = optimisation.warmup_epochs
     if epoch <= warmup:
         return optimisation.learning_rate * epoch / warmup
-    progress = (epoch - warmup - 1) / (optimisation.epochs - warmup)
+    schedule = optimisation.schedule_epochs or optimisation.epochs
+    progress = (epoch - warmup - 1) / (schedule - warmup)
     return optimisation.learning_rate / 2 * (1 + math.cos(math.pi * progress))
 
 
