@@ -8,6 +8,7 @@ import io
 import pickle
 import struct
 import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,15 @@ def write_archive(path: Path, folder: str, content: Mapping[str, bytes], mode: A
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as archive:
         for name, part in content.items():
-            member = tarfile.TarInfo(f"{folder}/{name}")
+            member = tarfile.TarInfo(f"{folder}{name}")
             member.size = len(part)
             archive.addfile(member, io.BytesIO(part))
+    return path
+
+
+def write_zip(path: Path, folder: str, content: Mapping[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in content.items():
+            archive.writestr(f"{folder}{name}", part)
     return path

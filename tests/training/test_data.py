@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -97,26 +98,68 @@ def small(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     return cifar.pass_for(monkeypatch, "cifar100")
 
 
+SOURCES = {
+    "folder": lambda folder, inner, content: cifar.write_folder(folder, content),
+    "parent folder": lambda folder, inner, content: cifar.write_folder(folder / inner, content).parent,
+    "renamed folder": lambda folder, inner, content: cifar.write_folder(folder / "other", content).parent,
+    "tar": lambda folder, inner, content: cifar.write_archive(folder / "a.tar", f"{inner}/", content, "w"),
+    "tar.gz": lambda folder, inner, content: cifar.write_archive(folder / "a.tar.gz", f"{inner}/", content),
+    "tar with ./": lambda folder, inner, content: cifar.write_archive(folder / "a.tgz", f"./{inner}/", content),
+    "flat tar": lambda folder, inner, content: cifar.write_archive(folder / "a.tar", "", content, "w"),
+    "renamed tar": lambda folder, inner, content: cifar.write_archive(folder / "a.txz", "other/", content, "w:xz"),
+    "zip": lambda folder, inner, content: cifar.write_zip(folder / "a.zip", f"{inner}/", content),
+    "flat zip": lambda folder, inner, content: cifar.write_zip(folder / "a.zip", "", content),
+    "folder of an archive": lambda folder, inner, content: cifar.write_archive(folder / "a", "./", content).parent,
+}
+"""How a set lies at a user's, by name."""
+
+
 def source_of(kind: str, folder: Path, name: str) -> Path:
-    inner, content = cifar_files(name).base_folder, cifar.small(name)
-    if kind == "folder":
-        return cifar.write_folder(folder, content)
-    if kind == "parent folder":
-        return cifar.write_folder(folder / inner, content).parent
-    return cifar.write_archive(folder / f"cifar.{kind}", inner, content, mode="w:gz" if kind == "tar.gz" else "w")
+    return SOURCES[kind](folder, cifar_files(name).base_folder, cifar.small(name))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-@pytest.mark.parametrize("kind", ["folder", "parent folder", "tar.gz", "tar"])
+@pytest.mark.parametrize("kind", SOURCES)
 def test_a_set_is_adopted(name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = cifar.pass_for(monkeypatch, name)
     source = source_of(kind, tmp_path / "source", name)
-    before = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in (tmp_path / "source").rglob("*") if path.is_file()}
     root = tmp_path / "data"
     assert prepare(name, root, str(source)) == root / name / "manifest.json"
     folder = root / name / cifar_files(name).base_folder
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == content
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_archive_of_the_set_is_taken_from_a_folder_of_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = cifar.pass_for(monkeypatch, "cifar100", url="https://example.org/cifar-100-python.tar.gz")
+    cifar.write_archive(tmp_path / "source/cifar-10-python.tar.gz", "", {"other": b""})
+    cifar.write_archive(tmp_path / "source/cifar-100-python.tar.gz", "", content)
+    prepare("cifar100", tmp_path / "data", str(tmp_path / "source"))
+
+
+def test_a_member_that_would_fill_the_disk_is_refused(
+    small: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossres.training.acquire.MAX_FILE_BYTES", 10_000)
+    for write in (cifar.write_archive, cifar.write_zip):
+        source = write(tmp_path / "bomb", "", small | {"train": bytes(10_001)})
+        with pytest.raises(CrossresError, match="'train' could not be copied from it .10,001 bytes"):
+            prepare("cifar100", tmp_path / "data", str(source))
+        assert not list((tmp_path / "data").rglob("*train*"))
+
+
+@pytest.mark.usefixtures("small")
+def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "loop.tar", "w") as archive:
+        for name, target in (("train", "test"), ("test", "train")):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            archive.addfile(link)
+    with pytest.raises(CrossresError, match="'train' could not be copied from it"):
+        prepare("cifar100", tmp_path / "data", str(tmp_path / "loop.tar"))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -184,7 +227,7 @@ def test_a_damaged_archive_is_refused_and_left(damage: Any, tmp_path: Path) -> N
     archive.write_bytes(damage(archive.read_bytes()))
     before = archive.read_bytes()
     with pytest.raises(
-        CrossresError, match=r"cifar\.tar\.gz: '\w+' (could not be copied|is not CIFAR-100's)"
+        CrossresError, match=r"a\.tar\.gz: ('\w+' (could not be copied|is not CIFAR-100's)|neither a tar nor a zip)"
     ) as caught:
         prepare("cifar100", tmp_path / "data", str(archive))
     assert "\n" not in str(caught.value)
@@ -194,13 +237,13 @@ def test_a_damaged_archive_is_refused_and_left(damage: Any, tmp_path: Path) -> N
 
 def test_what_a_source_lacks_is_named(small: dict[str, bytes], tmp_path: Path) -> None:
     part = {name: small[name] for name in ("train", "meta")}
-    archive = cifar.write_archive(tmp_path / "cifar.tar.gz", "cifar-100-python", part)
+    archive = cifar.write_archive(tmp_path / "cifar.tar.gz", "", part)
     with pytest.raises(CrossresError, match="'test' could not be copied from it"):
         prepare("cifar100", tmp_path / "data", str(archive))
     with pytest.raises(CrossresError, match="nowhere: no such folder or archive; `cifar100` in the config"):
         prepare("cifar100", tmp_path / "other", str(tmp_path / "nowhere"))
-    with pytest.raises(CrossresError, match="has no file 'train', nor cifar-100-python/train"):
-        prepare("cifar100", tmp_path / "other", str(tmp_path))
+    with pytest.raises(CrossresError, match="'train' could not be copied from it"):
+        prepare("cifar100", tmp_path / "other", str(cifar.write_folder(tmp_path / "empty", {})))
 
 
 @pytest.mark.parametrize("url", ["", "file:///nowhere/cifar.tar.gz"])
@@ -304,6 +347,32 @@ def test_nothing_but_arrays_is_unpickled(smuggled: Any, tmp_path: Path, monkeypa
     with pytest.raises(CrossresError, match=r"the data file wants [\w.]+, which no data set of this format does"):
         loaded(tmp_path, Dataset(name="shapes"))
     assert not (tmp_path / "unpickled").exists()
+
+
+PIXELS = np.zeros((2, 3 * 32 * 32), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        b"no pickle",
+        pickle.dumps([PIXELS]),
+        pickle.dumps({"fine_labels": [0, 1]}),
+        pickle.dumps({"data": PIXELS}),
+        pickle.dumps({"data": PIXELS, "fine_labels": [0]}),
+        pickle.dumps({"data": PIXELS, "fine_labels": [0, 20]}),
+        pickle.dumps({"data": PIXELS, "fine_labels": [0, "1"]}),
+        pickle.dumps({"data": PIXELS[:, 1:], "fine_labels": [0, 1]}),
+        pickle.dumps({"data": PIXELS.astype(np.float32), "fine_labels": [0, 1]}),
+    ],
+)
+def test_a_file_of_another_format_is_named(train: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "files", lambda: dict.fromkeys(cifar_files("shapes").md5, train))
+    prepare("shapes", tmp_path, None)
+    with pytest.raises(CrossresError, match="cifar-100-python/train: "):
+        loaded(tmp_path, Dataset(name="shapes"))
+    with pytest.raises(CrossresError, match="cifar-100-python"):
+        class_names(Dataset(name="shapes"), tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ subsets and views

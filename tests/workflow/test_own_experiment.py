@@ -36,7 +36,7 @@ def pass_for_cifar10(project: Path, archive: Path) -> None:
     faked = cifar.entry("cifar10", content).files
     with open(project / "src/crossres/suites/datasets.py", "a") as file:
         file.write(f'DATASETS["cifar10"] = DATASETS["cifar10"]._replace(files={faked!r})\n')
-    cifar.write_archive(archive, "cifar-10-batches-py", content)
+    cifar.write_archive(archive, "cifar-10-batches-py/", content)
 
 
 def test_the_example_is_planned_from_outside(mine: Path, project: Path) -> None:

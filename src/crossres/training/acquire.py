@@ -13,14 +13,18 @@ import shlex
 import shutil
 import sys
 import tarfile
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from crossres.base import CrossresError
 from crossres.files import data_dir, data_manifest, read_json, sha256, write_atomic, write_json
 from crossres.suites.datasets import DATASETS, CifarFiles
+
+MAX_FILE_BYTES = 2**30
+"""Several times the largest file of a data set. An archive of a few MB can hold one that fills the disk."""
 
 
 def cifar_files(dataset: str) -> CifarFiles:
@@ -93,7 +97,7 @@ def _adopt(dataset: str, files: CifarFiles, name: str, source: Path, folder: Pat
     try:
         with _opened(files, source, name) as found, open(part, "wb") as file:
             shutil.copyfileobj(found, file)
-    except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
+    except (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
         part.unlink(missing_ok=True)
         reason = " ".join(str(error).split())
         raise CrossresError(f"{source}: '{name}' could not be copied from it ({reason}); it stays as it is") from None
@@ -105,20 +109,44 @@ def _adopt(dataset: str, files: CifarFiles, name: str, source: Path, folder: Pat
 
 @contextlib.contextmanager
 def _opened(files: CifarFiles, source: Path, name: str) -> Iterator[IO[bytes]]:
-    """Open one file of a folder or an archive; nothing else is extracted."""
+    """Open one file of a folder or an archive, whichever folder it is in there; nothing else is extracted."""
     if source.is_dir():
-        places = (source / name, source / files.base_folder / name)
-        found = next((path for path in places if path.is_file()), None)
-        if found is None:
-            raise CrossresError(f"{source}: has no file '{name}', nor {files.base_folder}/{name}")
-        with open(found, "rb") as file:
-            yield file
+        entries = sorted(source.iterdir(), key=lambda path: (path.name != files.url.rpartition("/")[2], path))
+        places = [source / name, *(path / name for path in entries if path.is_dir())]
+        sizes = {str(path): path.stat().st_size for path in places if path.is_file()}
+        archive = next(filter(_is_archive, entries), None)
+        if sizes or archive is None:
+            with open(_chosen(files, name, sizes), "rb") as file:
+                yield file
+            return
+        source = archive
+    if not _is_archive(source):
+        raise CrossresError(f"{source}: neither a tar nor a zip archive (a web page, or cut short?); fetch it again")
+    if tarfile.is_tarfile(source):
+        with tarfile.open(source) as tar:
+            members = {member.name: member for member in tar if member.isreg()}
+            chosen = _chosen(files, name, {path: member.size for path, member in members.items()})
+            yield cast("IO[bytes]", tar.extractfile(members[chosen]))
     else:
-        with tarfile.open(source) as archive:
-            member = archive.extractfile(f"{files.base_folder}/{name}")
-            if member is None:
-                raise tarfile.ReadError("not a regular file")
-            yield member
+        with zipfile.ZipFile(source) as packed:
+            chosen = _chosen(files, name, {member.filename: member.file_size for member in packed.infolist()})
+            with packed.open(chosen) as file:
+                yield file
+
+
+def _is_archive(path: Path) -> bool:
+    return path.is_file() and (tarfile.is_tarfile(path) or zipfile.is_zipfile(path))
+
+
+def _chosen(files: CifarFiles, name: str, sizes: Mapping[str, int]) -> str:
+    """Return the path of a file by its name, from the sizes of those that there are."""
+    named = [path for path in sizes if path.rpartition("/")[2] == name]
+    if not named:
+        raise FileNotFoundError("it has no file of that name")
+    chosen = max(named, key=lambda path: path.endswith(f"{files.base_folder}/{name}"))
+    if sizes[chosen] > MAX_FILE_BYTES:
+        raise OSError(f"{sizes[chosen]:,} bytes, more than any data set has")
+    return chosen
 
 
 def _download(dataset: str, files: CifarFiles, folder: Path) -> Path:

@@ -67,7 +67,9 @@ def load_splits(dataset: Dataset, view: View, root: Path, device: torch.device) 
 def class_names(dataset: Dataset, root: Path) -> list[str]:
     """Return the name of each class of a prepared data set, in the order of their numbers."""
     files = _PreparedFiles(dataset, root)
-    names: list[str] = files.unpickle(files.layout.meta["filename"])[files.layout.meta["key"]]
+    names = files.unpickle(files.layout.meta["filename"]).get(files.layout.meta["key"])
+    if not isinstance(names, list) or len(names) != dataset.info.classes:
+        raise CrossresError(f"{files.folder}: names no {dataset.info.classes} classes, as {dataset.info.title} does")
     return names
 
 
@@ -75,18 +77,32 @@ class _PreparedFiles:
     """The files of a prepared data set."""
 
     def __init__(self, dataset: Dataset, root: Path) -> None:
-        self.side_px = dataset.info.side_px
+        self.info = dataset.info
         self.layout = cifar_files(dataset.name)
         self.folder = data_dir(root, dataset.name) / self.layout.base_folder
         self.sha256: dict[str, str] = read_json(data_manifest(root, dataset.name))["sha256"]
 
     def read(self, names: list[str]) -> Split:
         """Read images and labels from several files."""
-        documents = [self.unpickle(name) for name in names]
-        pixels = np.concatenate([np.asarray(document["data"]) for document in documents])
-        labels = [label for part in documents for label in part["labels" if "labels" in part else "fine_labels"]]
-        images = torch.from_numpy(pixels.reshape(-1, 3, self.side_px, self.side_px))
-        return Split(images, torch.tensor(labels, dtype=torch.int64))
+        splits = [self._split(name) for name in names]
+        return Split(torch.cat([split.images for split in splits]), torch.cat([split.labels for split in splits]))
+
+    def _split(self, name: str) -> Split:
+        document, side_px, classes = self.unpickle(name), self.info.side_px, self.info.classes
+        try:
+            images = torch.from_numpy(document["data"].reshape(-1, 3, side_px, side_px))
+            labels = torch.tensor(document["labels" if "labels" in document else "fine_labels"], dtype=torch.int64)
+            fits = (
+                images.dtype == torch.uint8
+                and labels.shape == (len(images),)
+                and set(labels.tolist()) <= set(range(classes))
+            )
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+            fits = False
+        if not fits:
+            what = f"uint8 images of 3 × {side_px} × {side_px} values with a label below {classes} each"
+            raise CrossresError(f"{self.folder / name}: does not hold {what}; make it as docs/own-experiment.md says")
+        return Split(images, labels)
 
     def unpickle(self, name: str) -> dict[str, Any]:
         """Unpickle one file, if its digest is that of the manifest."""
@@ -98,7 +114,14 @@ class _PreparedFiles:
             raise CrossresError(f"{path}: no such file; {fix}") from None
         if sha256(content) != self.sha256[name]:
             raise CrossresError(f"{path}: differs from its manifest; {fix}")
-        document: dict[str, Any] = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+        try:
+            document = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+        except CrossresError:
+            raise
+        except Exception as error:  # unpickling raises errors of any kind
+            raise CrossresError(f"{path}: not a pickle ({error}); {fix}") from None
+        if not isinstance(document, dict):
+            raise CrossresError(f"{path}: holds a {type(document).__name__}, not a dictionary as CIFAR's files do")
         return document
 
 
