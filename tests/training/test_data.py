@@ -352,6 +352,17 @@ def test_nothing_but_arrays_is_unpickled(smuggled: Any, tmp_path: Path, monkeypa
 PIXELS = np.zeros((2, 3 * 32 * 32), np.uint8)
 
 
+@pytest.mark.parametrize("labels", [[3, 7], np.array([3, 7]), [np.int64(3), np.uint8(7)]])
+@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_are_read_however_they_were_pickled(
+    labels: Any, protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = pickle.dumps({"data": PIXELS, "labels": labels}, protocol)
+    monkeypatch.setattr(shapes, "files", lambda: dict.fromkeys(cifar_files("shapes").md5, content))
+    prepare("shapes", tmp_path, None)
+    assert loaded(tmp_path, Dataset(name="shapes")).train.labels.tolist() == [3, 7]
+
+
 @pytest.mark.parametrize(
     "train",
     [

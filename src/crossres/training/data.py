@@ -21,6 +21,15 @@ from crossres.suites.spec import Dataset, View
 from crossres.training.acquire import cifar_files
 from crossres.training.augment import resize
 
+PICKLED = {
+    "_reconstruct": "numpy._core.multiarray",
+    "_frombuffer": "numpy._core.numeric",
+    "scalar": "numpy._core.multiarray",
+    "ndarray": "numpy",
+    "dtype": "numpy",
+}
+"""What pickled arrays and numbers consist of, and where it is now; old files name other modules."""
+
 
 class Split(NamedTuple):
     """Images and their classes, on one device."""
@@ -129,8 +138,8 @@ class _ArraysOnly(pickle.Unpickler):
     """Unpickles arrays, lists and strings; refuses everything that could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module.split(".")[0], name) in {("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}:
-            return super().find_class("numpy._core.multiarray" if name == "_reconstruct" else "numpy", name)
+        if module.split(".")[0] == "numpy" and name in PICKLED:
+            return super().find_class(PICKLED[name], name)
         raise CrossresError(f"the data file wants {module}.{name}, which no data set of this format does")
 
 
