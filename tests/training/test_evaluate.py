@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -292,11 +293,19 @@ def test_a_weights_file_cut_short_or_missing_is_refused(name: str, trained: Trai
         trained.evaluate(run_dir=copied)
 
 
-def test_weights_that_do_not_say_whose_they_are_are_refused(trained: Trained, tmp_path: Path) -> None:
+@pytest.mark.parametrize("described", [None, {"crossres": "{"}, {"crossres": "[]"}, {"crossres": "{}"}])
+def test_weights_that_do_not_say_whose_they_are_are_refused(described: Any, trained: Trained, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
-    save_file(load_file(trained.run_dir / "weights.safetensors"), path)
-    with pytest.raises(CrossresError, match="do not name their run"):
+    save_file(load_file(trained.run_dir / "weights.safetensors"), path, described)
+    with pytest.raises(
+        CrossresError, match=r"weights\.safetensors: (weights that do not name|not a whole weights file)"
+    ):
         load_network(path, CPU)
+
+
+def test_weights_that_cannot_be_read_are_not_called_missing_or_damaged(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+        load_network(tmp_path, CPU)
 
 
 def test_weights_of_another_shape_or_version_are_refused(trained: Trained, tmp_path: Path) -> None:

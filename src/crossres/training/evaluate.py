@@ -97,17 +97,18 @@ def read_weights(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
     Raises:
         CrossresError: When it is missing, cut short, or was not written by `train`.
     """
+    if not path.exists():
+        raise CrossresError(f"{path}: no such file; its rule `train` has to run first")
+    path.open("rb").close()  # safetensors says of a file that may not be read that there is none
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        weights = load_file(path)
-    except FileNotFoundError:
-        raise CrossresError(f"{path}: no such file; its rule `train` has to run first") from None
+            described = (file.metadata() or {}).get("crossres")
+        weights, origin = load_file(path), json.loads(described or "null")
     except Exception as error:  # safetensors raises its own class, which is not public
         raise CrossresError(f"{path}: not a whole weights file ({error}); delete it and run its rule again") from None
-    if "crossres" not in metadata:
+    if not isinstance(origin, dict) or not origin.keys() >= {"spec", "epoch"}:
         raise CrossresError(f"{path}: weights that do not name their run; train the run again")
-    return weights, json.loads(metadata["crossres"])
+    return weights, origin
 
 
 def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Spec, int]:
