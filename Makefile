@@ -103,7 +103,7 @@ light:  ## .venv-report, enough to build the report and without torch; not neede
 	@PYTHON=$(PYTHON) envs/setup.sh $(LIGHT) $(if $(filter .venv,$(LIGHT)),requirements,report).lock
 
 define lint
-ruff check --quiet . && ruff format --check --quiet . && mypy && { said=$$(lint-imports --no-logo --no-cache) || { echo "$$said"; false; }; } && \
+ruff check --quiet . && ruff format --check --quiet . && mypy && { said=$$(lint-imports --no-cache) || { echo "$$said"; false; }; } && \
 snakefmt --check --compact-diff Snakefile workflow
 endef
 

@@ -11,10 +11,15 @@ uv=.venv/uv
 "$uv" pip sync --quiet --python "$work/venv/bin/python" --require-hashes envs/requirements.lock
 "$uv" tool run --quiet --from cyclonedx-bom==7.1.0 cyclonedx-py environment \
     --pyproject pyproject.toml --output-reproducible --of JSON --output-file "$work/sbom.json" "$work/venv"
-# Without the thousand links to the pages of each project.
+# Without the thousand links to the pages of each project, and with the licence of the packages of ImageNet weights, which
+# have it in a file alone.
 .venv/bin/python - "$work/sbom.json" envs/sbom.cdx.json << 'PYTHON'
 import json
 import sys
+
+from crossres.suites.weights import PINNED
+
+LICENCES = {pinned.package: pinned.licence for pinned in PINNED.values() if pinned.package}
 
 
 def pruned(thing):
@@ -24,6 +29,10 @@ def pruned(thing):
 
 
 with open(sys.argv[1]) as source, open(sys.argv[2], "w") as target:
-    json.dump(pruned(json.load(source)), target, indent=1, ensure_ascii=False)
+    document = pruned(json.load(source))
+    for part in document["components"]:
+        if part["name"] in LICENCES:
+            part["licenses"] = [{"license": {"acknowledgement": "declared", "id": LICENCES[part["name"]]}}]
+    json.dump(document, target, indent=1, ensure_ascii=False)
     target.write("\n")
 PYTHON

@@ -16,7 +16,7 @@ PACKAGE = Path("src/crossres")
 
 def test_imports_keep_the_contracts() -> None:
     command = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([command, "--no-logo", "--no-cache"], capture_output=True, text=True, check=False)
+    done = subprocess.run([command, "--no-cache"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 

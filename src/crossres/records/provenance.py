@@ -30,6 +30,7 @@ def collect(
     data_sha256: str,
     weights_sha256: str,
     teacher_sha256: str | None,
+    imagenet_sha256: str | None = None,
     compiler: str | None = None,
 ) -> Provenance:
     """Return the provenance of a run that was computed by this process, on a CPU with code of this compiler."""
@@ -39,6 +40,7 @@ def collect(
         data_sha256=data_sha256,
         weights_sha256=weights_sha256,
         teacher_sha256=teacher_sha256,
+        imagenet_sha256=imagenet_sha256,
         device=device_name(device),
         precision=precision,
         versions=versions(device) | ({"compiler": compiler} if compiler else {}),

@@ -147,6 +147,8 @@ class Provenance(Strict):
     data_sha256: str | None = None
     weights_sha256: str | None = None
     teacher_sha256: str | None = None
+    imagenet_sha256: str | None = None
+    """Digest of the file of ImageNet weights that the run started from, as it is published; null without them."""
     device: str
     precision: str | None = None
     """The precision of the computation on this device."""

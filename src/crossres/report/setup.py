@@ -9,7 +9,7 @@ from crossres.report.facts import Facts
 from crossres.report.latex import Latex, escape
 from crossres.report.numbers import Number
 from crossres.suites.methods import METHODS
-from crossres.suites.names import model_name, recipe_name
+from crossres.suites.names import initial_weights, model_name, recipe_name
 
 ROLE_WORDS = {"teacher": "teachers", "student": "students", "alone": "networks that learn from the labels alone"}
 Key = TypeVar("Key")
@@ -21,7 +21,8 @@ class NetworkKind(NamedTuple):
     role: str
     model: str
     parameters: Number
-    pretrained: bool
+    start: str
+    """The kind of their initial weights."""
 
     @property
     def who(self) -> str:
@@ -52,7 +53,7 @@ class Setup:
         def kind(run: str) -> NetworkKind:
             role, parameters = self.facts.value(run, "role"), self.facts.value(run, "parameters")
             return NetworkKind(
-                role, model_name(self.facts.spec(run)), parameters, self.facts.spec(run).model.pretrained
+                role, model_name(self.facts.spec(run)), parameters, initial_weights(self.facts.spec(run))
             )
 
         return _grouped(self.facts.runs(), kind)

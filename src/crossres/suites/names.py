@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crossres.suites.spec import Spec
+from crossres.suites.weights import PINNED
 
 
 def run_name(spec: Spec) -> str:
@@ -32,9 +33,21 @@ def model_name(spec: Spec) -> str:
     return {
         "efficientnet_v2_l": "EfficientNetV2-L",
         "efficientnet_v2_s": "EfficientNetV2-S",
+        "tf_efficientnet_lite0": "EfficientNet-Lite0",
+        "tf_efficientnet_lite1": "EfficientNet-Lite1",
+        "tf_efficientnet_lite2": "EfficientNet-Lite2",
         "tiny_teacher": "Tiny teacher",
         "tiny_student": "Tiny student",
     }.get(base, base)
+
+
+def initial_weights(spec: Spec) -> str:
+    """Name the weights that a run starts from, with the licence that their package declares."""
+    if not spec.model.pretrained:
+        return "random weights"
+    pinned = PINNED.get(spec.model.name)
+    package = f" of the package {pinned.package} ({pinned.licence})" if pinned and pinned.package else ""
+    return f"ImageNet weights{package}"
 
 
 def recipe_name(spec: Spec) -> str:

@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from crossres import files
 from crossres.files import dump_json
 from crossres.records.record import Record
+from crossres.suites.names import initial_weights
 from crossres.suites.suite import Suite
 
 TEMPLATE = "model_card.md.j2"
@@ -78,6 +79,7 @@ def model_card(record: Record, teacher: Record | None, suite: Suite, reason: str
         library=library,
         architecture=architecture,
         budget=", ".join(f"{key}: {str(value).lower()}" for key, value in budget.items()),
+        start=initial_weights(spec),
         spec_json=dump_json(spec.model_dump(mode="json")),
     )
 

@@ -27,7 +27,7 @@ from crossres.files import read_json
 from crossres.records.record import Record, read_record
 from crossres.suites.passes import Sharing, TeacherLogits, pass_key, steps_per_epoch, stored_passes
 from crossres.suites.spec import Model, Spec
-from crossres.training.models import build, parameter_count
+from crossres.training.models import parameter_count, skeleton
 
 TRAINING = 3
 """Forward passes that one training step is worth: the backward pass counts twice."""
@@ -51,8 +51,7 @@ class NetworkCounts(NamedTuple):
 @functools.cache
 def count_network(model: Model, classes: int, resolution_px: int) -> NetworkCounts:
     """Count an architecture's work by running it on tensors without content."""
-    with torch.device("meta"):
-        network = build(model.model_copy(update={"pretrained": False}), classes, seed=0)
+    network = skeleton(model, classes)
     images = torch.empty(2, 3, resolution_px, resolution_px, device="meta")  # batch norm needs more than one value
     launched = _Launches()
     with FlopCounterMode(display=False) as flops, launched:

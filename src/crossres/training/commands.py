@@ -38,16 +38,15 @@ def data(dataset: DatasetChoice, /, *, root: Data = Path("data"), source: PathNa
 
 
 def weights(model: str, /, *, output: Output, source: Folder | None = None) -> None:
-    """Fetch or adopt the ImageNet weights of a model, and verify them.
+    """Fetch or adopt the ImageNet weights of a model, and verify them as far as their digest is published.
 
     Args:
         model: The model as LIBRARY/NAME, such as torchvision/efficientnet_v2_s.
         source: Folder to take the file from; without it, the file is downloaded.
     """
-    from crossres.training.models import fetch_weights
+    from crossres.training.imagenet import fetch_weights
 
-    fetch_weights(model, source, output)
-    print(f"{output}: verified")
+    print(f"{output}: {fetch_weights(model, source, output)}")
 
 
 @Parameter(name="*")

@@ -23,7 +23,6 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +44,6 @@ def accelerate(network: nn.Module, device: torch.device) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and (quick := _quick(module)):
             module.__class__ = _subclass(quick, type(module))  # type: ignore[arg-type]
-
-
-@contextlib.contextmanager
-def plain(network: nn.Module) -> Iterator[None]:
-    """Give a network its own convolutions back for a while, for what counts operations by their names."""
-    quick = {module: type(module) for module in network.modules() if isinstance(module, Pointwise | Depthwise)}
-    for module, kind in quick.items():
-        module.__class__ = kind.__mro__[2]
-    try:
-        yield
-    finally:
-        for module, kind in quick.items():
-            module.__class__ = kind
 
 
 def _quick(convolution: nn.Conv2d) -> type | None:

@@ -25,6 +25,7 @@ from crossres.training.checkpoint import Stateful, best_file, restore_state, sav
 from crossres.training.data import load_splits
 from crossres.training.evaluate import pack_weights, score
 from crossres.training.fast_conv import accelerate, compiler_version
+from crossres.training.imagenet import read_origin
 from crossres.training.models import build, gmacs, parameter_count
 from crossres.training.probe import Probe
 from crossres.training.progress import ProgressBar, alone_in
@@ -88,7 +89,9 @@ class Trainer:
         self.step = Step(self.network, spec.objective, spec.optimisation, steps, self.precision, self.teacher, capture)
         self.checkpoint = Checkpoint(spec_sha256=spec.digest(), epoch=0, epochs=spec.optimisation.epochs)
         teacher_sha256 = self.teacher.sha256 if self.teacher else None
-        key = canonical_json([spec.digest(), self.images.digest, teacher_sha256, self.precision])
+        imagenet = read_origin(spec.model.name, weights) if spec.model.pretrained and weights else None
+        self.imagenet_sha256 = imagenet.source_sha256 if imagenet else None
+        key = canonical_json([spec.digest(), self.images.digest, teacher_sha256, self.imagenet_sha256, self.precision])
         self.state_dir = run_dir / "state" / hashlib.sha256(key.encode()).hexdigest()[:12]
 
     def _stored_logits(self) -> StoredLogits | None:
@@ -237,6 +240,7 @@ class Trainer:
                 data_sha256=self.images.digest,
                 weights_sha256=hashlib.sha256(best).hexdigest(),
                 teacher_sha256=self.teacher.sha256 if self.teacher else None,
+                imagenet_sha256=self.imagenet_sha256,
                 compiler=compiler_version() if self.device.type == "cpu" else None,
             ),
         )
@@ -248,7 +252,7 @@ class Trainer:
         images = self.stream.steps_per_epoch * self.spec.optimisation.batch_size * done.epoch
         return Cost(
             parameters=parameter_count(self.network),
-            gmacs=gmacs(self.network, self.spec.view.resolution_px),
+            gmacs=gmacs(self.spec.model, self.spec.dataset.classes, self.spec.view.resolution_px),
             train_minutes=sum(done.wall_s) / 60,
             images_per_s=images / done.step_s,
             peak_memory_mib=provenance.peak_memory_mib(self.device),
