@@ -72,15 +72,24 @@ def canonical_json(document: Any) -> str:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+LIST_TYPES = ("list_type", "tuple_type")
+
+
 def _explain(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
-    key = "".join(f"{part}." for part in first["loc"])[:-1]
     rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    key = ".".join(str(part) for part in first["loc"] if "[" not in str(part))  # without the branches of a union
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key{nearest(str(first['loc'][-1]), _siblings(model, first['loc'][:-1]))}{rest}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("model_type", "model_attributes_type"):
         message = f"should be a mapping, as in {{key: value}}, of {', '.join(_siblings(model, first['loc']))}"
+    if (first["type"], first["loc"][-1:]) == ("string_type", ("[key]",)) or first["type"] == "invalid_key":
+        message = "every key should be text; quote this one, since YAML reads on, off, yes and no as true and false"
+    branches = [other["type"] for other in error.errors() if other["loc"][:1] == first["loc"][:1]]
+    if first["type"] in (*LIST_TYPES, "literal_error") and not set(branches).isdisjoint(LIST_TYPES):
+        one_word = f"{message}, or a list" if first["type"] == "literal_error" else "should be a list"
+        message, rest = f"{one_word}, as in [{first['input']}]", ""
     whole = first["type"] == "value_error" and isinstance(first["input"], dict)  # which says nothing of what is wrong
     got = "" if first["type"] == "missing" or whole else f" (got {first['input']!r:.60})"
     return f"{key}: {message}{got}{rest}" if key else f"{message}{got}{rest}"

@@ -124,10 +124,10 @@ def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None])
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError of a position
         with contextlib.suppress(OSError):  # the folder is read-only or does not exist
             part.unlink()
-        why = getattr(error, "strerror", None) or error
+        why = next((e.strerror for e in (error, error.__context__) if isinstance(e, OSError)), None) or error
         raise CrossresError(f"{path}: could not be written ({why}); the old file is untouched") from error
 
 
@@ -158,7 +158,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise CrossresError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CrossresError(f"{path}: not valid JSON ({error}); {_fix(path)}") from None
 
 
@@ -168,21 +168,30 @@ def _fix(path: Path) -> str:
     return RESTORE
 
 
+MAX_YAML_NODES = 1_000_000
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        CrossresError: When the file is missing, is not YAML, or is not a mapping.
+        CrossresError: When the file is missing, is not YAML, is not a mapping, or has no end.
     """
+    if not path.is_file():
+        raise CrossresError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CrossresError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        document = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, RecursionError) as error:
         raise CrossresError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise CrossresError(f"{path}: expected a mapping of keys")
-    return document
+    pending: list[Any] = [document]
+    for _ in range(MAX_YAML_NODES):  # a few aliases of aliases stand for billions of nodes
+        if not pending:
+            return document
+        node = pending.pop()
+        pending += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    raise CrossresError(f"{path}: its aliases (*name) stand for more than {MAX_YAML_NODES:,} entries; write them out")
 
 
 def read_text(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -104,7 +104,7 @@ def test_mini_selects_on_held_out_images_and_pairs_its_teachers() -> None:
             {"factors": {"size": {"title": "Size", "levels": {"big": "x"}}}},
             r"small\.yaml: factors\.size\.levels\.big: no run 'x'; known: big, kd$",  # without the whole document
         ),
-        ({"suite": "../outside"}, r"suite: '\.\./outside' names a folder: letters"),
+        ({"suite": "../outside"}, r"suite: '\.\./outside' names a folder: at most 100 letters"),
         ({"runs": {"a/b": SMALL["runs"]["big"]}}, r"'a/b' names a folder"),
         ({"runs": {"figures": SMALL["runs"]["big"]}}, r"runs\.figures: .* holds something else; choose another name"),
         ({"runs": None}, r"runs: expected a mapping of keys \(got None\)"),
@@ -115,6 +115,11 @@ def test_mini_selects_on_held_out_images_and_pairs_its_teachers() -> None:
         ({"presets": {"short": 3}}, r"presets\.short: expected a mapping of keys \(got 3\)"),
         ({"seeds": []}, r"seeds: .* at least 1 item"),
         ({"seeds": [1, 1]}, r"seeds: a seed is named twice in \[1, 1\]"),
+        ({"seeds": 3}, r"seeds: should be a list, as in \[3\]"),
+        ({"runs": {True: SMALL["runs"]["big"]}}, r"runs.*: every key should be text; quote this one"),
+        ({"suite": "x" * 101}, r"suite: '.*' names a folder: at most 100 letters"),
+        ({"extends": "."}, r": not a file"),
+        ({"extends": "/dev/full"}, r"/dev/full: not a file"),
         ({"extends": 5}, r"extends: expected the name of a file beside it \(got 5\)"),
         ({"extends": "small.yaml"}, r"extends: small\.yaml extends this file itself"),
     ],
@@ -128,9 +133,17 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, changes: dict[str, 
 def test_missing_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(CrossresError, match="no such file"):
         load_suite(tmp_path / "none.yaml")
-    (tmp_path / "broken.yaml").write_text("runs: [")
-    with pytest.raises(CrossresError, match="not valid YAML"):
-        load_suite(tmp_path / "broken.yaml")
+    for content in ("runs: [", "[" * 100_000):
+        (tmp_path / "broken.yaml").write_text(content)
+        with pytest.raises(CrossresError, match="not valid YAML"):
+            load_suite(tmp_path / "broken.yaml")
+
+
+def test_aliases_that_stand_for_billions_of_entries_are_refused(tmp_path: Path) -> None:
+    levels = "".join(f"a{level}: &a{level} [{', '.join(9 * [f'*a{level - 1}'])}]\n" for level in range(1, 10))
+    (tmp_path / "bomb.yaml").write_text(f"a0: &a0 [lol]\n{levels}")
+    with pytest.raises(CrossresError, match="write them out"):
+        load_suite(tmp_path / "bomb.yaml")
 
 
 def test_files_that_extend_each_other_in_a_circle(tmp_path: Path) -> None:
@@ -191,6 +204,20 @@ def test_config_names_the_nearest_key_and_suite() -> None:
         chosen_suite(read_config({"suite": "demoo"}))
     with pytest.raises(CrossresError, match="no run 'kd_64'; did you mean"):
         chosen_suite(read_config({"suite": "paper", "records": ["kd_64"]}))
+
+
+def test_one_run_is_shown_the_form_of_a_list() -> None:
+    with pytest.raises(CrossresError, match=r"config: records: .*, or a list, as in \[kd_32\]"):
+        read_config({"records": "kd_32"})
+
+
+def test_the_word_null_is_null_for_every_key_that_may_be() -> None:
+    keys = [
+        key for key, field in type(read_config({})).model_fields.items() if type(None) in get_args(field.annotation)
+    ]
+    assert {"budget", "cifar100", "container", "weights_dir"} <= set(keys)
+    assert read_config(dict.fromkeys(keys, "null")) == read_config(dict.fromkeys(keys))
+    assert read_config({"budget": {"epochs": "null"}}) == read_config({"budget": {}})
 
 
 @pytest.mark.parametrize("form", ["{epochs: 1", ["epochs"]])

@@ -82,7 +82,14 @@ def read_config(document: Mapping[str, Any]) -> Config:
     Raises:
         CrossresError: One line that names the key and the nearest known one.
     """
-    return Config.parse(dict(document), "config")
+    return Config.parse(_nulls(document), "config")
+
+
+def _nulls(value: Any) -> Any:
+    """Return a value with null for the word: `--config KEY=null` gives the word alone."""
+    if isinstance(value, Mapping):
+        return {key: _nulls(part) for key, part in value.items()}
+    return None if value == "null" else value
 
 
 def file_config(path: Path, suite: str | None = None) -> Config:

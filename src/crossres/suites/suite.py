@@ -19,8 +19,8 @@ RESERVED = ("figures", "tables", "pages", "export")
 
 
 def _is_a_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise ValueError(f"'{name}' names a folder: letters without accents, digits, _ and - only")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
+        raise ValueError(f"'{name:.100}' names a folder: at most 100 letters without accents, digits, _ and -")
     return name
 
 
