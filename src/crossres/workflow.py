@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import shutil
@@ -208,6 +209,19 @@ class Workflow:
                 f"and none is visible{self._gpu_hours()}; instead: --config suite=demo (minutes on a CPU), --config "
                 "suite=published (no training), or --config device=cpu with a budget (docs/partial-rebuilds.md)"
             )
+
+    def check_networks(self, to_train: Iterable[tuple[str, int]]) -> None:
+        """Try one step of each run without numbers, where this environment has torch: jobs may run in another.
+
+        Raises:
+            CrossresError: Naming the run whose network fails, and the fix.
+        """
+        if importlib.util.find_spec("torch") is None:
+            return
+        for spec in (self.spec(*job) for job in to_train):
+            from crossres.training.models import try_out  # takes seconds
+
+            try_out(spec, self.spec(spec.teacher, spec.teacher_seed or 0) if spec.teacher else None)
 
     def _gpu_hours(self) -> str:
         """Say what the published runs took, where they are the runs of this suite."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import tarfile
@@ -16,6 +17,7 @@ from PIL import Image
 
 from crossres import files
 from crossres.base import CrossresError
+from crossres.files import sha256
 from crossres.suites.datasets import DATASETS
 from crossres.suites.spec import Dataset, View
 from crossres.suites.suite import load_suite
@@ -320,6 +322,16 @@ def test_a_changed_or_missing_file_is_refused(small_root: Path) -> None:
         loaded(small_root, Dataset(name="cifar100"))
     with pytest.raises(CrossresError, match=r"manifest\.json: no such file"):
         loaded(small_root / "other", Dataset(name="cifar100"))
+
+
+def test_a_manifest_cannot_vouch_for_a_file_that_was_not_published(small_root: Path) -> None:
+    path, manifest = small_root / "cifar100" / "cifar-100-python" / "test", small_root / "cifar100" / "manifest.json"
+    path.write_bytes(path.read_bytes() + b".")
+    document = json.loads(manifest.read_text())
+    document["sha256"]["test"] = sha256(path)
+    manifest.write_text(json.dumps(document))
+    with pytest.raises(CrossresError, match=r"test: not the file of CIFAR-100, by its published MD5; delete"):
+        loaded(small_root, Dataset(name="cifar100"))
 
 
 def test_the_digest_tells_data_sets_apart(small_root: Path, shapes_root: Path) -> None:

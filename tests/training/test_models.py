@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from crossres import files
 from crossres.base import CrossresError
-from crossres.suites.spec import Model
+from crossres.suites.spec import Model, Spec
+from crossres.suites.suite import load_suite, merge
 from crossres.training import smallnet
-from crossres.training.models import build, gmacs, parameter_count
+from crossres.training.models import build, gmacs, parameter_count, try_out
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 STUDENT = "torchvision/efficientnet_v2_s"
@@ -159,3 +161,53 @@ def test_a_network_without_a_linear_head_is_refused() -> None:
 def test_an_unknown_name_names_the_nearest(name: str, message: str) -> None:
     with pytest.raises(CrossresError, match=message):
         network_of(name)
+
+
+# ------------------------------------------------------------------------------------------------------ a trial step
+
+
+DEMO = load_suite(files.suite_file("demo"))
+
+
+def run_of(model: str, size_px: int, batch_size: int = 32, run: str = "teacher_32") -> Spec:
+    changes = {
+        "model": {"name": model},
+        "view": {"resolution_px": size_px, "kind": "resized"},
+        "optimisation": {"batch_size": batch_size},
+    }
+    return Spec.parse(merge(DEMO.resolve(run, 1).model_dump(), changes), run)
+
+
+@pytest.mark.parametrize(
+    ("model", "size_px", "batch_size", "reason"),
+    [
+        ("timm/vit_tiny_patch16_224", 32, 32, r"height \(32\) doesn't match model \(224\)"),
+        ("torchvision/vit_b_16", 32, 32, "Expected 224 but got 32"),
+        ("torchvision/alexnet", 32, 32, "Output size is too small"),
+        ("torchvision/inception_v3", 299, 2, "it returns InceptionOutputs, not logits"),
+        ("torchvision/googlenet", 64, 2, "it returns GoogLeNetOutputs, not logits"),
+        ("timm/tf_efficientnet_lite0", 32, 1, "Expected more than 1 value per channel"),
+    ],
+)
+def test_a_network_that_cannot_run_is_named_before_anything_is_trained(
+    model: str, size_px: int, batch_size: int, reason: str
+) -> None:
+    spec = run_of(model, size_px, batch_size)
+    with pytest.raises(
+        CrossresError, match=rf"^run teacher_32: {model} cannot be trained .*{reason}.*; choose"
+    ) as caught:
+        try_out(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_teacher_that_cannot_see_the_student_s_batch_is_named() -> None:
+    teacher, student = run_of("timm/vit_tiny_patch16_224", 224), run_of(TINY, 32, run="kd_32")
+    try_out(teacher)
+    with pytest.raises(CrossresError, match="^run kd_32: timm/vit_tiny_patch16_224 cannot be used as a teacher"):
+        try_out(student, teacher)
+
+
+@pytest.mark.parametrize("size_px", [32, 64])
+@pytest.mark.parametrize("model", [TINY, STUDENT, "timm/tf_efficientnet_lite0", "timm/test_efficientnet"])
+def test_a_network_that_can_run_is_let_pass(model: str, size_px: int) -> None:
+    try_out(run_of(model, size_px), run_of(model, size_px))

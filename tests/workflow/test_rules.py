@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from crossres.__main__ import main
 from crossres.base import CrossresError
 from crossres.workflow import Workflow
 
@@ -60,6 +61,19 @@ def test_training_without_a_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     workflow(suite="paper").check_gpu(2, on_cluster=True)
     workflow(suite="paper").check_gpu(0, on_cluster=False)
     workflow(suite="paper", device="cpu").check_gpu(2, on_cluster=False)
+
+
+def test_a_network_that_cannot_run_is_one_line_before_the_first_job(tmp_path: Path) -> None:
+    suite = tmp_path / "own.yaml"
+    demo = Path("workflow/suites/demo.yaml").absolute()
+    suite.write_text(
+        f"extends: {demo}\nsuite: own\nruns: {{kd_32: {{model: {{name: torchvision/alexnet, pretrained: false}}}}}}\n"
+    )
+    flow = workflow(suite=str(suite))
+    flow.check_networks([("teacher_32", 1)])
+    with pytest.raises(CrossresError, match="^run kd_32: torchvision/alexnet cannot be trained"):
+        flow.check_networks(flow.computed)
+    assert main(["plan", "--suite", str(suite), "--device", "cpu"]) == 1
 
 
 def test_a_job_s_own_snakemake_leaves_apptainer_s_arguments_alone(tmp_path: Path) -> None:

@@ -72,9 +72,11 @@ def on_cluster():
 
 
 def before_the_first_job(jobs):
-    """Stop where the jobs miss a GPU; say which logits are stored."""
+    """Stop where the jobs miss a GPU or a network cannot run; say which logits are stored."""
     with one_line_errors():
-        FLOW.check_gpu(sum(job.rule.name == "train" for job in jobs), on_cluster())
+        to_train = [(job.wildcards.run, int(job.wildcards.seed)) for job in jobs if job.rule.name == "train"]
+        FLOW.check_gpu(len(to_train), on_cluster())
+        FLOW.check_networks(to_train)
     for job in jobs:
         if job.rule.name == "teacher_logits":
             print(f"crossres: {FLOW.describe_pass(job.wildcards.key, on_cluster())}", file=sys.stderr)

@@ -27,7 +27,7 @@ from crossres.files import read_json
 from crossres.records.record import Record, read_record
 from crossres.suites.passes import Sharing, TeacherLogits, pass_key, steps_per_epoch, stored_passes
 from crossres.suites.spec import Model, Spec
-from crossres.training.models import parameter_count, skeleton
+from crossres.training.models import parameter_count, skeleton, try_out
 
 TRAINING = 3
 """Forward passes that one training step is worth: the backward pass counts twice."""
@@ -231,6 +231,9 @@ def make_plan(
 
     def teacher_of(spec: Spec) -> Spec | None:
         return None if spec.teacher is None else by_key[spec.teacher, spec.teacher_seed or 0]
+
+    for spec in computed:
+        try_out(spec, teacher_of(spec))
 
     def pass_hours(spec: Spec) -> float:
         return machine.hours(teacher_work(spec, teacher_of(spec)))

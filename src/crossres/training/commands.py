@@ -80,9 +80,11 @@ def train(*, job: Job, teacher: File | None = None, weights: File | None = None,
         cuda_graph: Capture the training step as one CUDA graph.
     """
     from crossres.training.loop import Trainer
+    from crossres.training.models import try_out
     from crossres.training.progress import ProgressBar
 
     spec, device = job.start(teacher)
+    try_out(spec)
     with closing(ProgressBar(f"{spec.run} seed {spec.seed}", spec.optimisation.epochs)) as progress:
         Trainer(spec, job.data, job.spec.parent, device, teacher, weights, cuda_graph).fit(progress)
 

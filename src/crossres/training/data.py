@@ -114,7 +114,7 @@ class _PreparedFiles:
         return Split(images, labels)
 
     def unpickle(self, name: str) -> dict[str, Any]:
-        """Unpickle one file, if its digest is that of the manifest."""
+        """Unpickle one file, if its digests are that of the manifest and, where there is one, the published one."""
         path = self.folder / name
         fix = f"delete {self.folder.parent} and run the rule `data` again"
         try:
@@ -123,6 +123,9 @@ class _PreparedFiles:
             raise CrossresError(f"{path}: no such file; {fix}") from None
         if sha256(content) != self.sha256[name]:
             raise CrossresError(f"{path}: differs from its manifest; {fix}")
+        md5 = self.layout.md5[name]
+        if md5 and hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+            raise CrossresError(f"{path}: not the file of {self.info.title}, by its published MD5; {fix}")
         try:
             document = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
         except CrossresError:

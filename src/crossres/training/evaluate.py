@@ -21,6 +21,7 @@ from crossres.suites.spec import Spec
 from crossres.training.augment import normalise
 from crossres.training.data import Split, Splits, load_splits
 from crossres.training.fast_conv import accelerate
+from crossres.training.imagenet import load_state
 from crossres.training.models import build, evaluating
 
 BATCH_SIZE = 500
@@ -120,10 +121,7 @@ def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Spec, int
     weights, origin = read_weights(path)
     spec = Spec.parse(origin["spec"], f"{path}, its spec")
     network = build(spec.model.model_copy(update={"pretrained": False}), spec.dataset.classes, spec.seed)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CrossresError(f"{path}: does not fit {spec.model.name}: {str(error).splitlines()[-1].strip()}") from None
+    load_state(network, weights, f"{path}: does not fit {spec.model.name}")
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     return network, spec, origin["epoch"]
 

@@ -12,6 +12,7 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -107,7 +108,7 @@ def read_origin(name: str, path: Path) -> Origin | None:
     return origin
 
 
-def load_state(network: nn.Module, state: State, where: str) -> None:
+def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """Load a whole state dict of the network's own types.
 
     Raises:
@@ -119,7 +120,7 @@ def load_state(network: nn.Module, state: State, where: str) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise CrossresError(f"{where}: {_one_line(error)}") from None
+        raise CrossresError(f"{where}: {_one_line(error).partition(': ')[2]}") from None
 
 
 def _one_line(error: Exception) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crossres.base import CrossresError, nearest
-from crossres.suites.spec import Model
+from crossres.suites.spec import Model, Spec
 from crossres.training import smallnet
 from crossres.training.imagenet import load_state, read_weights
 
@@ -82,6 +82,35 @@ def gmacs(model: Model, classes: int, resolution_px: int) -> float:
     with FlopCounterMode(display=False) as counter:
         skeleton(model, classes)(images)
     return counter.get_total_flops() / len(images) / 2e9
+
+
+def try_out(spec: Spec, teacher: Spec | None = None) -> None:
+    """Take one training step of a run, and its teacher's forward pass, on tensors that have shapes but no numbers.
+
+    Raises:
+        CrossresError: When a network cannot take such a batch, or returns anything but logits `[N, C]`.
+    """
+    views = [(spec, spec.view, "trained")]
+    if teacher is not None:
+        views.append((teacher, spec.teacher_view or spec.view, "used as a teacher"))
+    for owner, view, use in views:
+        batch = (spec.optimisation.batch_size, 3, view.resolution_px, view.resolution_px)
+        if reason := _trial(owner.model, spec.dataset.classes, batch, owner is spec):
+            problem = f"{owner.model.name} cannot be {use} on {batch[0]} images of {batch[-1]} px ({reason})"
+            raise CrossresError(f"run {spec.run}: {problem}; choose another model, resolution_px or batch_size")
+
+
+@functools.cache
+def _trial(model: Model, classes: int, batch: tuple[int, ...], training: bool) -> str | None:
+    """Return why a network fails on a batch; None where it works."""
+    try:
+        logits = skeleton(model, classes).train(training)(torch.empty(batch, device="meta"))
+        if not isinstance(logits, Tensor) or logits.shape != (batch[0], classes):
+            return f"it returns {getattr(logits, 'shape', type(logits).__name__)}, not logits {[batch[0], classes]}"
+        logits.sum().backward()
+    except Exception as error:  # of any network
+        return " ".join(str(error).split())[:200] or type(error).__name__
+    return None
 
 
 def _torchvision(name: str, classes: int, load: Load) -> nn.Module:
