@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -53,7 +52,7 @@ class Workflow:
         check_given(config, suite)
         found = cls(config, suite, basedir, apptainer, conda)
         if found.in_image:
-            check_image(config.container)
+            container.check_image(config.container)
         return found
 
     @cached_property
@@ -240,27 +239,6 @@ class Workflow:
         return (
             f"the logits of {sharing.teacher} seed {sharing.teacher_seed} are computed once for {students}: "
             f"{sharing.epochs} epochs, {size:.2g} GB, {sharing.saved_epochs} epochs of its forward pass saved"
-        )
-
-
-def check_image(image: str | None) -> None:
-    """Check that jobs can run in an image: a SIF, an unpacked image, or an address that Snakemake pulls.
-
-    Raises:
-        CrossresError: When no image is configured, or it or Apptainer is missing.
-    """
-    without = "or leave out --use-singularity"
-    if image is None:
-        raise CrossresError(f"container: no image is configured; name one in config/config.yaml, {without}")
-    if not (shutil.which("apptainer") or shutil.which("singularity")):
-        raise CrossresError(
-            "no apptainer or singularity on PATH, which --use-singularity needs; "
-            f"install it (https://apptainer.org/docs/admin/main/installation.html), {without}"
-        )
-    if "://" not in image and not Path(image).exists():
-        raise CrossresError(
-            f"container: {image}: no such image; make docker/crossres.sif with `make image` (about 13 minutes), "
-            f"name another in config/config.yaml, {without}"
         )
 
 

@@ -115,6 +115,7 @@ def test_mini_selects_on_held_out_images_and_pairs_its_teachers() -> None:
         ({"presets": {"short": 3}}, r"presets\.short: expected a mapping of keys \(got 3\)"),
         ({"seeds": []}, r"seeds: .* at least 1 item"),
         ({"seeds": [1, 1]}, r"seeds: a seed is named twice in \[1, 1\]"),
+        ({"runs": {"big": {"model": {"name": "timm/../../x"}}}}, r"model\.name: String should match pattern"),
         ({"seeds": 3}, r"seeds: should be a list, as in \[3\]"),
         ({"runs": {True: SMALL["runs"]["big"]}}, r"runs.*: every key should be text; quote this one"),
         ({"suite": "x" * 101}, r"suite: '.*' names a folder: at most 100 letters"),

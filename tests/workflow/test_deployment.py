@@ -19,7 +19,7 @@ from crossres.records import container as deployment
 from crossres.records.record import Provenance
 from crossres.report.execution import PROVENANCE
 from crossres.suites.config import read_config
-from crossres.workflow import binds, check_image
+from crossres.workflow import binds
 from tests.project import copy_of_the_project, snakemake
 
 SYSTEM = "/usr/bin:/bin"
@@ -79,7 +79,36 @@ def test_without_apptainer_or_image_it_stops_before_any_job(
 
 def test_without_a_configured_image_there_is_nothing_to_run_in() -> None:
     with pytest.raises(CrossresError, match="no image is configured"):
-        check_image(None)
+        deployment.check_image(None)
+
+
+@pytest.mark.parametrize("name", ["x;touch made;.sif", "$(touch made).sif", "a 'b'.sif"])
+def test_an_image_that_a_shell_would_not_read_as_a_name_is_refused(
+    name: str, fake_apptainer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{fake_apptainer}:{SYSTEM}")
+    Path(name).touch()
+    with pytest.raises(CrossresError, match="a character that a shell reads otherwise"):
+        deployment.check_image(name)
+    Path("image.sif").touch()
+    deployment.check_image("image.sif")
+    (tmp_path / "it's").mkdir()
+    monkeypatch.chdir("it's")
+    with pytest.raises(CrossresError, match="a character that a shell reads otherwise"):
+        deployment.check_image(str(tmp_path / "image.sif"))
+
+
+@pytest.mark.workflow
+def test_what_comes_from_outside_reaches_the_shell_as_one_word(project: Path) -> None:
+    evil = "x$(touch made);touch made;"
+    words = ("-n", "-p", "--config", "suite=published", f"weights_dir=w/{evil}", f"cifar10=d/{evil}")
+    targets = (f"data/weights/timm/{evil}.safetensors", "data/cifar10/manifest.json", "results/published/report.tex")
+    planned = snakemake(project, *words, "--", *targets, CROSSRES_COMMIT=f"c{evil}")
+    assert planned.returncode == 0, planned.stderr
+    commands = [shlex.split(line) for line in planned.stdout.splitlines() if "python -m crossres" in line]
+    found = {word for command in commands for word in command if evil in word and ".log" not in word}
+    assert found == {f"timm/{evil}", f"w/{evil}", f"d/{evil}", f"c{evil}", targets[0]}
 
 
 @pytest.mark.workflow

@@ -30,5 +30,5 @@ rule weights:
     params:
         source=option("source", FLOW.config.weights_dir),
     shell:
-        "python -m crossres weights {wildcards.library}/{wildcards.model} {params.source} --output {output:q} 2>&1"
-        " | tee {log:q}"
+        "python -m crossres weights {wildcards.library}/{wildcards.model:q} {params.source} --output {output:q}"
+        " 2>&1 | tee {log:q}"

@@ -84,8 +84,8 @@ rule table:
     params:
         folder=subpath(output[0], parent=True),
     shell:
-        "python -m crossres table {wildcards.name} --summary {input.summary:q} --output-dir {params.folder:q} 2>&1"
-        " | tee {log:q}"
+        "python -m crossres table {wildcards.name:q} --summary {input.summary:q} --output-dir {params.folder:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule figure:
@@ -110,7 +110,7 @@ rule figure:
     params:
         folder=subpath(output[0], parent=True),
     shell:
-        "python -m crossres figure {wildcards.name} --summary {input.summary:q} --records {input.records:q}"
+        "python -m crossres figure {wildcards.name:q} --summary {input.summary:q} --records {input.records:q}"
         " --output-dir {params.folder:q} 2>&1 | tee {log:q}"
 
 

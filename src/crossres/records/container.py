@@ -1,10 +1,12 @@
-"""The container image that this process runs in: its name and its digest."""
+"""The container image of the jobs: whether they can run in it, its name and its digest."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,6 +22,31 @@ DIGEST = re.compile(r"[0-9a-f]{64}\s")
 def is_inside() -> bool:
     """Return whether this process runs in a container."""
     return any(os.environ.get(name) for name in INSIDE)
+
+
+def check_image(image: str | None) -> None:
+    """Check that jobs can run in an image: a SIF, an unpacked image, or an address that Snakemake pulls.
+
+    Raises:
+        CrossresError: When no image is configured, or it or Apptainer is missing, or Snakemake could not name it to a
+            shell: it quotes neither the image nor, rightly, the working directory.
+    """
+    without = "or leave out --use-singularity"
+    if image is None:
+        raise CrossresError(f"container: no image is configured; name one in config/config.yaml, {without}")
+    if not (shutil.which("apptainer") or shutil.which("singularity")):
+        raise CrossresError(
+            "no apptainer or singularity on PATH, which --use-singularity needs; "
+            f"install it (https://apptainer.org/docs/admin/main/installation.html), {without}"
+        )
+    if shlex.quote(image) != image or "'" in str(Path.cwd()):
+        where = f"container: {image}, in {Path.cwd()}"
+        raise CrossresError(f"{where}: a name with a character that a shell reads otherwise; rename it, {without}")
+    if "://" not in image and not Path(image).exists():
+        raise CrossresError(
+            f"container: {image}: no such image; make docker/crossres.sif with `make image` (about 13 minutes), "
+            f"name another in config/config.yaml, {without}"
+        )
 
 
 def digest(image: str | None) -> str | None:

@@ -43,7 +43,7 @@ class Dataset(Strict):
 class Model(Strict):
     """An architecture by name."""
 
-    name: str
+    name: str = Field(pattern=r"^[a-z]+/[A-Za-z0-9_.-]+$")
     """`torchvision/NAME`, `timm/NAME` or `crossres/NAME`."""
     pretrained: bool = False
     """Start from ImageNet weights."""
