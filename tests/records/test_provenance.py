@@ -1,10 +1,13 @@
-"""The digest of the code that trained bits depend on."""
+"""The commit, and the digest of the code that trained bits depend on."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
-from crossres.records.provenance import TRAINING_SOURCES, sources_digest
+import pytest
+
+from crossres.records.provenance import TRAINING_SOURCES, commit, sources_digest
 
 
 def test_the_digest_of_the_sources_depends_on_paths_and_contents_and_not_on_line_ends(tmp_path: Path) -> None:
@@ -25,3 +28,27 @@ def test_the_digest_of_the_sources_depends_on_paths_and_contents_and_not_on_line
     assert sources_digest(tmp_path) == digest, "the help of a verb makes no record stale"
     (tmp_path / TRAINING_SOURCES[0] / "kernel.c").write_text("int x;")
     assert sources_digest(tmp_path) != digest
+
+
+def test_the_commit_is_that_of_the_repository_that_has_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CROSSRES_COMMIT", raising=False)
+
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        command = ["git", "-C", str(tmp_path), *identity, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    package = tmp_path / "unpacked/src/crossres"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    assert commit(package) is None
+    git("init")
+    git("commit", "--allow-empty", "--message=another project")
+    assert commit(package) is None, "the project is no part of this repository"
+    git("add", ".")
+    git("commit", "--message=now it is")
+    assert commit(package) == git("rev-parse", "HEAD")
+    (package / "__init__.py").write_text("changed")
+    assert commit(package) == git("rev-parse", "HEAD") + "+"

@@ -145,3 +145,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
             write_atomic(path, write)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "nan", "1"])
+def test_a_summary_keeps_the_name_of_a_run(name: str, tmp_path: Path) -> None:
+    records = [read_record(path) for path in PUBLISHED]
+    renamed = records[0].model_copy(update={"spec": records[0].spec.model_copy(update={"run": name})})
+    summarise([renamed, *records[1:]]).to_csv(tmp_path / "summary.csv", index=False)
+    summary = read_summary(tmp_path / "summary.csv")
+    assert summary.run[0] == name
+    assert summary.teacher.isna().sum() == sum(record.spec.teacher is None for record in records)

@@ -59,14 +59,15 @@ def versions(device: torch.device) -> dict[str, str]:
     return found
 
 
-def commit() -> str | None:
-    """Return the commit of the project, with `+` when tracked files differ from it; None outside a repository."""
+def commit(package: Path = PACKAGE) -> str | None:
+    """Return the commit of the project, with `+` when tracked files differ from it; None where no repository has it."""
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(PACKAGE), *words]
+        command = ["git", "-C", str(package), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # an archive may be unpacked inside another repository
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("CROSSRES_COMMIT")  # a container may have no git; the workflow sets this

@@ -49,7 +49,9 @@ def read_summary(path: Path) -> pd.DataFrame:
         CrossresError: When the file is missing or is not such a table.
     """
     try:
-        summary = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, "object"), compression=None)
+        text = dict.fromkeys(TEXT_COLUMNS, "object")
+        # Only an empty cell is missing: a run may be called NA.
+        summary = pd.read_csv(path, dtype=text, compression=None, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise CrossresError(f"{path}: no such file") from None
     except ValueError as error:
