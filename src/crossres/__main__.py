@@ -11,6 +11,7 @@ from cyclopts import CycloptsError
 
 from crossres.base import CrossresError
 from crossres.cli import build_app, usage_error
+from crossres.gpus import cuda_failure
 
 RESUMABLE = ("train", "logits")
 
@@ -39,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name is None or error.name.partition(".")[0] == "crossres":
             raise
         return _fail(f"{verb} needs {error.name}, which .venv has: make setup")
+    except RuntimeError as error:
+        if (line := cuda_failure(error)) is None:
+            raise
+        return _fail(line)
     except KeyboardInterrupt:
         resumes = "; run the same command again to go on from the last epoch" if verb in RESUMABLE else ""
         return _fail(f"interrupted{resumes}", 130)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from crossres import files
 from crossres.base import CrossresError
+from crossres.gpus import VISIBLE, visible_gpus
 from crossres.records import container
 from crossres.records.record import read_record
 from crossres.report import exhibits
@@ -21,7 +22,6 @@ from crossres.suites.config import Config, chosen_suite, is_computed, read_confi
 from crossres.suites.passes import Sharing, pass_key, passes, stored_passes
 from crossres.suites.spec import Spec
 from crossres.suites.suite import Suite
-from crossres.training.device import cuda_devices
 
 MOUNTED = {Path("/"), Path("/tmp"), Path("/var/tmp")}
 """Folders of the host that Apptainer shows by itself, or cannot show."""
@@ -169,7 +169,8 @@ class Workflow:
             f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"' if on_host else "",
             f"CROSSRES_IMAGE_DIGEST={digest}" if digest else "",
             f"PYTHONPATH={shlex.quote(str(self.basedir / 'src'))}",
-            f"CROSSRES_DEVICE={self.config.device}",
+            f"CROSSRES_DEVICE={self.device}",
+            f"{VISIBLE}={shlex.quote(','.join(self.gpus))}" if len(self.gpus) > 1 else "",
             f"CROSSRES_CUDA_GRAPH={int(self.config.cuda_graph)}",
         ]
         return f"set -euo pipefail; export {' '.join(filter(None, variables))}; "
@@ -181,15 +182,22 @@ class Workflow:
         """
         config = self.config
         folders = [self.basedir, Path(self.suite_file).parent, Path(self.results), config.data_dir]
-        gpu = ["--nv"] if config.device != "cpu" and cuda_devices() > 0 else []
-        words = shlex.join([*binds([*folders, *config.sources]), *gpu])
+        words = shlex.join([*binds([*folders, *config.sources]), *(["--nv"] if self.gpus else [])])
         return given if words in given else f"{given} {words}"
+
+    @property
+    def device(self) -> str:
+        """What jobs compute on: a suite for CUDA is never left to what a job finds."""
+        return "cuda" if self.config.device == "auto" and self.suite.device == "cuda" else self.config.device
+
+    @cached_property
+    def gpus(self) -> list[str]:
+        """The names of this machine's GPUs, none for jobs on a CPU; a job takes one of those that it is told of."""
+        return [] if self.device == "cpu" else visible_gpus()
 
     def uses_gpu(self, on_cluster: bool) -> bool:
         """Return whether jobs compute on a GPU; the GPUs of this machine say nothing about those of a cluster."""
-        if self.config.device != "auto":
-            return self.config.device == "cuda"
-        return self.suite.device == "cuda" or (not on_cluster and cuda_devices() > 0)
+        return self.device == "cuda" or (self.device == "auto" and not on_cluster and bool(self.gpus))
 
     def gpu_share_pct(self, on_cluster: bool) -> int:
         """Return the share of this machine's GPU that one job takes; a cluster allots its GPUs itself."""
@@ -201,8 +209,8 @@ class Workflow:
         Raises:
             CrossresError: Naming what it would take, and what can be done without a GPU.
         """
-        wants = self.suite.device == "cuda" and self.config.device != "cpu"
-        if to_train and wants and not (on_cluster or cuda_devices()):
+        wants = self.suite.device == self.device == "cuda"
+        if to_train and wants and not (on_cluster or self.gpus):
             raise CrossresError(
                 f"suite {self.suite.suite}: training {to_train} of {len(self.suite.jobs())} runs needs a CUDA device, "
                 f"and none is visible{self._gpu_hours()}; instead: --config suite=demo (minutes on a CPU), --config "

@@ -48,14 +48,31 @@ def test_a_finished_run_does_not_read_stored_logits(tmp_path: Path, monkeypatch:
 def test_the_share_of_a_gpu(
     monkeypatch: pytest.MonkeyPatch, device: str, visible: int, on_cluster: bool, uses_gpu: bool, share_pct: int
 ) -> None:
-    monkeypatch.setattr("crossres.workflow.cuda_devices", lambda: visible)
+    monkeypatch.setattr("crossres.gpus.cuda_devices", lambda: visible)
     flow = workflow(suite="paper", device=device, runs_per_gpu=2)
     assert flow.uses_gpu(on_cluster) == uses_gpu
     assert flow.gpu_share_pct(on_cluster) == share_pct
 
 
+@pytest.mark.parametrize(
+    ("suite", "device", "told"),
+    [("paper", "auto", "cuda"), ("paper", "cpu", "cpu"), ("demo", "auto", "auto"), ("demo", "cuda", "cuda")],
+)
+def test_a_suite_for_cuda_leaves_jobs_no_other_device(suite: str, device: str, told: str) -> None:
+    assert f"CROSSRES_DEVICE={told};" in workflow(suite=suite, device=device).shell_prefix().replace(" ", ";")
+
+
+def test_several_gpus_are_named_to_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossres.gpus.cuda_devices", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert "CUDA_VISIBLE_DEVICES=0,1,2;" in workflow(suite="demo").shell_prefix().replace(" ", ";")
+    assert "CUDA_VISIBLE_DEVICES" not in workflow(suite="demo", device="cpu").shell_prefix()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a, MIG-b")
+    assert "CUDA_VISIBLE_DEVICES=MIG-a,MIG-b;" in workflow(suite="demo").shell_prefix().replace(" ", ";")
+
+
 def test_training_without_a_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossres.workflow.cuda_devices", lambda: 0)
+    monkeypatch.setattr("crossres.gpus.cuda_devices", lambda: 0)
     with pytest.raises(CrossresError, match=r"training 2 of 7 runs needs a CUDA device.*46.7 GPU-hours"):
         workflow(suite="paper").check_gpu(2, on_cluster=False)
     workflow(suite="paper").check_gpu(2, on_cluster=True)

@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from crossres.files import suite_file
+from crossres.gpus import cuda_devices
 from crossres.suites.suite import load_suite
-from crossres.training.device import cuda_devices
 from tests.project import copy_of_the_project, outcome, snakemake, trainers
 from tests.slurm import Slurm, told
 from tests.workflow.test_kill import SUITE
@@ -140,4 +140,4 @@ def test_a_job_without_its_gpu_says_so(slurm: Slurm, tmp_path: Path) -> None:
     assert done.returncode != 0
     (job,) = slurm.jobs(folder)
     assert job["JobState"] == "FAILED"
-    assert "no CUDA device is visible" in (folder / weights).with_name("train.log").read_text()
+    assert "no CUDA device can be used" in (folder / weights).with_name("train.log").read_text()

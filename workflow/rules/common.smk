@@ -30,6 +30,7 @@ with one_line_errors():
     ]
     FLOW = Workflow.read(config, Path(workflow.basedir), *methods)
     shell.prefix(FLOW.shell_prefix())
+    workflow.global_resources.setdefault("gpu_pct", 100 * max(1, len(FLOW.gpus)))
     if FLOW.in_image:
         deployment.apptainer_args = FLOW.apptainer_arguments(deployment.apptainer_args)
 

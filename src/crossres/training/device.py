@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING
 
 from crossres.base import CrossresError
+from crossres.gpus import cuda_devices, take_gpu
 
 if TYPE_CHECKING:
     import torch
-
-
-def cuda_devices() -> int:
-    """Return the number of CUDA devices that the driver shows, without importing torch."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
 
 
 def use_device(name: str, threads: int) -> torch.device:
     """Return the device of a job, and make its computations reproducible.
 
     Args:
-        name: `cuda`, `cpu`, or `auto`: CUDA if there is a device.
+        name: `cuda`, `cpu`, or `auto`: CUDA if the driver shows a device, even one that torch cannot use.
         threads: CPU threads; their number changes trained bits.
 
     Raises:
-        CrossresError: When CUDA is requested and there is no device.
+        CrossresError: When the device is CUDA and torch cannot compute on it, with torch's reason.
     """
+    if name != "cpu":
+        take_gpu()
+    on_cuda = name == "cuda" or (name == "auto" and cuda_devices() > 0)
     import torch
 
-    if name == "cuda" and not torch.cuda.is_available():
-        raise CrossresError("no CUDA device is visible; run with `--device cpu`, or on a machine that has one")
+    if on_cuda and (reason := _why_not_cuda()):
+        raise CrossresError(
+            f"no CUDA device can be used: {reason}; README.md names what is needed; or use --device cpu"
+        )
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+    return torch.device("cuda" if on_cuda else "cpu")
+
+
+def _why_not_cuda() -> str | None:
+    """Compute a number on the device; return why that fails, if it does."""
+    import torch
+
+    if torch.version.hip:
+        return "this torch is one for AMD (ROCm), which is not supported"
+    if torch.backends.mps.is_available():
+        return "Apple's GPUs (MPS) are not supported"
+    try:
+        torch.ones(1, device="cuda").item()
+    except (RuntimeError, AssertionError) as error:  # the latter for a torch without CUDA
+        return str(error).splitlines()[0].rstrip(".")
+    return None
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
