@@ -3,6 +3,10 @@ SHELL := /bin/bash
 CORES ?= $(shell nproc)
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# What a shell sets for other Pythons does not reach these; a user without a home or a name gets both.
+unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX MPLBACKEND
+export USER := $(or $(USER),$(LOGNAME),$(shell id -un 2> /dev/null),nobody)
+export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || echo "$(CURDIR)/.snakemake/home")
 # Configuration for Snakemake: make paper CONFIG="device=cpu 'budget={epochs: 1}'"
 CONFIG ?=
 CUT = $(if $(findstring budget,$(CONFIG)),-truncated)
@@ -43,7 +47,7 @@ verify: light  ## build `published` and fail unless every claim has the verdict 
 	@python -m crossres claims --suite published --recorded
 
 report: $(if $(GIVEN),light,setup)  ## one HTML file with all of a suite, which needs no network: make report SUITE=demo
-	@targets=$$(envs/tex.sh || echo "-- figures tables source pages"); \
+	@targets=$$(bash envs/tex.sh || echo "-- figures tables source pages"); \
 	snakemake --cores $(CORES) --config suite=$(SUITE) $(CONFIG) $$targets && \
 	report=$(REPORT) && snakemake --config suite=$(SUITE) $(CONFIG) --report $$report $$targets && echo $$report
 
@@ -55,20 +59,20 @@ quick: setup  ## what a contributor runs before a commit: lint and the fast test
 	@python -m pytest --quiet --numprocesses 2 --dist loadfile -m "not workflow" $(QUICK)
 
 test: setup lint  ## lint, unit tests, dry runs, the published build, the demo, runs that are killed
-	@envs/tex.sh
+	@bash envs/tex.sh
 	@python -m pytest --numprocesses 2 --dist loadfile
 
 test-container: setup  ## build the image from nothing, or take it from ~/.cache/crossres, and run the workflow in it
-	@envs/tex.sh
+	@bash envs/tex.sh
 	@python -m pytest -m container --capture=no
 
 test-report: setup  ## check the HTML report of `published` in Chromium, without a network
-	@envs/browser.sh
+	@bash envs/browser.sh
 	@CROSSRES_SCREENSHOTS=results/screenshots python -m pytest -m browser
 
 # Not part of `make test`, since it installs and starts system daemons as root.
 test-slurm: setup  ## run the workflow on a real Slurm of one node, which it starts and stops (as root)
-	@tests/slurm.sh
+	@bash tests/slurm.sh
 	@python -m pytest -m slurm --verbose tests/workflow/test_slurm.py
 
 lint: setup  ## ruff, mypy, the directions of imports, snakefmt, snakemake --lint
@@ -82,7 +86,7 @@ bench: setup  ## measure this machine: ratios, start-up, memory, and what `cross
 	@python -m benchmarks && python -m benchmarks report
 
 image:  ## the container image (dependencies and TeX), and docker/crossres.sif where Apptainer is
-	@docker/build
+	@bash docker/build
 
 clean:  ## remove results, generated data and caches; keep .venv
 	rm -rf results/*/ data/shapes .snakemake .ruff_cache .mypy_cache .hypothesis
@@ -94,13 +98,13 @@ lock: setup  ## resolve envs/*.in into the lock files, and list what the image h
 		constraint="--constraint requirements.lock"; \
 	done
 	@sed -i "s/sha256 .*/sha256 $$(sha256sum < envs/requirements.lock | cut -c 1-64)/" envs/environment.post-deploy.sh
-	@envs/sbom.sh
+	@bash envs/sbom.sh
 
 setup:  ## .venv, with everything
-	@PYTHON=$(PYTHON) envs/setup.sh .venv requirements.lock
+	@PYTHON=$(PYTHON) bash envs/setup.sh .venv requirements.lock
 
 light:  ## .venv-report, enough to build the report and without torch; not needed beside .venv
-	@PYTHON=$(PYTHON) envs/setup.sh $(LIGHT) $(if $(filter .venv,$(LIGHT)),requirements,report).lock
+	@PYTHON=$(PYTHON) bash envs/setup.sh $(LIGHT) $(if $(filter .venv,$(LIGHT)),requirements,report).lock
 
 define lint
 ruff check --quiet . && ruff format --check --quiet . && mypy && { said=$$(lint-imports --no-cache) || { echo "$$said"; false; }; } && \
@@ -109,9 +113,9 @@ endef
 
 # Without TeX everything but the PDF is built, and the last line names what is missing.
 define build
-if envs/tex.sh 2> /dev/null; then \
+if bash envs/tex.sh 2> /dev/null; then \
 	snakemake --cores $(CORES) --config suite=$(1) $(CONFIG) && echo "results/$(1)$(CUT)/report.pdf"; \
 else \
-	snakemake --cores $(CORES) --config suite=$(1) $(CONFIG) -- figures tables source && envs/tex.sh; \
+	snakemake --cores $(CORES) --config suite=$(1) $(CONFIG) -- figures tables source && bash envs/tex.sh; \
 fi
 endef

@@ -6,7 +6,9 @@ cd "$(dirname "$0")/.."
 venv=${1:-.venv}
 lock=envs/${2:-requirements.lock}
 made_from() { cat "$lock" envs/uv.lock pyproject.toml; }
-made_from | sha256sum --check --status "$venv/ready" 2>/dev/null && exit 0
+here() { head -n 3 "$venv/bin/crossres" 2>/dev/null | grep -qF "$PWD/$venv/bin/python"; } # as its scripts have it
+here && made_from | sha256sum --check --status "$venv/ready" 2>/dev/null && exit 0
+here || rm -rf "$venv" # unfinished, or of a folder that was moved or copied
 
 python=${PYTHON:-python3}
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then

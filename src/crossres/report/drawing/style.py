@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
@@ -52,7 +53,8 @@ SPARE_DASHES = ((0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0)), "-", (0, (2.0, 1.0)))
 
 
 def journal() -> AbstractContextManager[None]:
-    """Return the context in which figures are drawn and saved, whatever the reader's own matplotlibrc says."""
+    """Return the context in which figures are drawn and saved, whatever the reader's own settings say."""
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib cannot be imported where the reader's backend is missing
     from matplotlib import style
 
     return style.context(Path(__file__).with_name("journal.mplstyle"), after_reset=True)
