@@ -98,7 +98,10 @@ def test_mini_selects_on_held_out_images_and_pairs_its_teachers() -> None:
         ({"runs": {"kd": {"optimisation": {"learning_rate": -1}}}}, r"learning_rate.*greater than 0"),
         ({"runs": {"kd": {"optimisation": {"warmup_epochs": 4}}}}, r"warmup_epochs 4 must be below epochs 4"),
         ({"runs": {"kd": {"view": {"kind": "upsampled"}}}}, r"'upsampled' is a teacher_view"),
-        ({"runs": {"kd": {"teacher_view": {"resolution_px": 64}}}}, r"the same view, or kind: upsampled"),
+        (
+            {"runs": {"kd": {"teacher_view": {"resolution_px": 64}}}},
+            r"the same view as this run's, or kind: upsampled or resized",
+        ),
         ({"dataset": {"name": "cifar20"}}, r"dataset\.name"),
         (
             {"factors": {"size": {"title": "Size", "levels": {"big": "x"}}}},

@@ -32,6 +32,7 @@ from crossres.training.evaluate import (
     load_network,
     pack_weights,
     predict,
+    reliability,
 )
 from crossres.training.loop import Trainer
 from crossres.training.models import build
@@ -127,7 +128,7 @@ def test_confidences_on_an_edge_belong_to_the_bin_below() -> None:
     confidence = np.concatenate([edges, np.nextafter(edges, 0), np.nextafter(edges[:-1], 1)])
     for position in range(len(confidence)):
         correct = np.arange(len(confidence)) == position
-        ours = _calibration_error(torch.from_numpy(confidence), torch.from_numpy(correct))
+        ours = _calibration_error(reliability(torch.from_numpy(confidence), torch.from_numpy(correct)))
         assert ours == pytest.approx(calibration_error(confidence, correct), abs=1e-14)
 
 

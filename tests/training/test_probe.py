@@ -15,12 +15,16 @@ from crossres import files
 from crossres.base import CrossresError
 from crossres.records.record import Epoch
 from crossres.suites.methods.base import Targets, cross_entropy
-from crossres.suites.methods.dkd import decoupled_divergences
-from crossres.suites.spec import Budget, Spec
+from crossres.suites.methods.dkd import DKD, decoupled_divergences
+from crossres.suites.passes import pass_key
+from crossres.suites.spec import Budget, Spec, View
 from crossres.suites.suite import load_suite, merge
+from crossres.training.data import load_splits
+from crossres.training.evaluate import load_network, predict
 from crossres.training.loop import Trainer
-from crossres.training.probe import probed
+from crossres.training.probe import parameter_gradients, probed
 from crossres.training.progress import ProgressBar
+from crossres.training.teacher import store_pass
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -122,6 +126,65 @@ def test_a_probed_run_has_the_weights_of_one_without(run: str, shapes_root: Path
         assert kinds["mixup"].superposition_error > 0
         assert kinds["clean"].teacher_mass_a == kinds["clean"].teacher_mass_b
         assert kinds["mixup"].teacher_mass_a != kinds["mixup"].teacher_mass_b
+
+
+@pytest.fixture(scope="module")
+def taught(shapes_root: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    folder = tmp_path_factory.mktemp("teacher")
+    fit(shapes_root, folder, spec_of("teacher_64"))
+    return folder / "weights.safetensors"
+
+
+def test_a_teacher_of_resized_images_teaches_alike_live_and_stored_and_is_measured(
+    taught: Path, shapes_root: Path, tmp_path: Path
+) -> None:
+    resized = {"teacher_view": {"resolution_px": 64, "kind": "resized"}, "probe_images": 40}
+    spec, upsampled = spec_of("kd_64_to_32", **resized), spec_of("kd_64_to_32", probe_images=40)
+    live, history = fit(shapes_root, tmp_path / "live", spec, taught)
+    other, _ = fit(shapes_root, tmp_path / "upsampled", upsampled, taught)
+    assert live[-100_000:] != other[-100_000:], "the view makes no difference"
+    quiet = ProgressBar("quiet", 2, io.StringIO())
+    store_pass(spec, taught, shapes_root, 2, files.logits_dir(taught.parent, pass_key(spec)), CPU, quiet)
+    trainer = Trainer(spec, shapes_root, tmp_path / "stored", CPU, taught)
+    result = trainer.fit(quiet)
+    assert result.cost.stored_epochs == 2
+    assert (tmp_path / "stored/last.safetensors").read_bytes() == live
+    assert [entry.model_dump(mode="json") for entry in result.history] == history
+    own = load_network(taught, CPU)[0]
+    seen = load_splits(spec.dataset, View(resolution_px=64, kind="resized"), shapes_root, CPU).test
+    logits = predict(own, seen.images, spec.dataset.info.normalisation)
+    student = load_network(tmp_path / "live/weights.safetensors", CPU)[0]
+    followed = predict(student, trainer.images.test.images, spec.dataset.info.normalisation)
+    found = result.teaching
+    assert found is not None
+    assert found.top1_pct == pytest.approx(100 * (logits.argmax(1) == seen.labels).float().mean().item())
+    assert found.agreement_pct == pytest.approx(100 * (logits.argmax(1) == followed.argmax(1)).float().mean().item())
+    divergence = torch.nn.functional.kl_div(
+        followed.log_softmax(1), logits.log_softmax(1), reduction="batchmean", log_target=True
+    )
+    assert found.kl == pytest.approx(divergence.item(), rel=1e-4)
+
+
+def test_gradients_at_the_parameters_are_those_of_the_terms(taught: Path) -> None:
+    network = load_network(taught, CPU)[0].eval()
+    draw = torch.Generator().manual_seed(1)
+    images, teacher = torch.rand(8, 3, 32, 32, generator=draw), torch.randn(8, 20, generator=draw)
+    targets = Targets(torch.arange(8), torch.arange(8) + 1, torch.full((8,), 0.7))
+    method = DKD(label_smoothing=0.1)
+    expected = {}
+    for name in ("ce", "tckd", "nckd"):
+        term = method.losses(network(images), teacher, targets, 1)[name]
+        parts = torch.autograd.grad(term, list(network.parameters()))
+        expected[name] = torch.cat([part.flatten() for part in parts]).double()
+    output = network(images)
+    logits = output.detach().requires_grad_()
+    terms = method.losses(logits, teacher, targets, 1)
+    found = parameter_gradients(output, logits, terms, list(network.parameters()))
+    for name, gradient in expected.items():
+        assert found[f"{name}_norm"] == pytest.approx(gradient.norm().item(), rel=1e-3)
+    for one, other in (("ce", "tckd"), ("ce", "nckd"), ("tckd", "nckd")):
+        cosine = torch.nn.functional.cosine_similarity(expected[one], expected[other], dim=0)
+        assert found[f"cos_{one}_{other}"] == pytest.approx(cosine.item(), abs=1e-3)
 
 
 def test_a_probe_takes_a_teacher() -> None:

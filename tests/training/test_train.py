@@ -861,7 +861,7 @@ def test_a_part_of_a_schedule_is_the_beginning_of_the_whole(bench: Bench) -> Non
 
 def test_the_score_counts_every_image(bench: Bench) -> None:
     trainer = bench.trainer(spec_of(dataset={"test_images": 503}))
-    accuracy, loss = evaluate.score(trainer.network, trainer.images.test, CIFAR100_NORMALISATION)
+    accuracy, loss, _ = evaluate.score(trainer.network, trainer.images.test, trainer.spec)
     logits = evaluate.predict(trainer.network, trainer.images.test.images, CIFAR100_NORMALISATION).double().numpy()
     labels = trainer.images.test.labels.numpy()
     assert accuracy == 100 * np.mean(logits.argmax(1) == labels)

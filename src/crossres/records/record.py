@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, model_validator
 
@@ -18,6 +18,33 @@ from crossres.suites.spec import Spec
 from crossres.suites.suite import Suite
 
 SCHEMA_VERSION: Literal[1] = 1
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+def _near(name: str, pct: float, evidence: str, other_pct: float, images_apart: float, images: int) -> None:
+    """Raise a ValueError where two accuracies lie apart by more than a number of images."""
+    if abs(pct - other_pct) > 100 * images_apart / images + 1e-6:
+        raise ValueError(f"{name}: {pct:.4f}, but {evidence} in the same record says {other_pct:.4f}")
+
+
+class ParameterGradients(Strict):
+    """Gradients of the mean CE, TCKD and NCKD at the network's parameters; means over batches of the probe.
+
+    The terms are those of the method where it is DKD, with the method's label smoothing and T², without their weights.
+    """
+
+    ce_norm: float
+    tckd_norm: float
+    nckd_norm: float
+    cos_ce_tckd: float
+    cos_ce_nckd: float
+    cos_tckd_nckd: float
 
 
 class Probed(Strict):
@@ -48,6 +75,8 @@ class Probed(Strict):
     superposition_error: float
     """Distance of the teacher's logits from the mix, by lambda, of its logits of the two unmixed images, divided by the
     norm of the former."""
+    parameter_gradients: ParameterGradients | None = None
+    """The gradients at the network's parameters instead of its logits."""
 
 
 class Epoch(Strict):
@@ -62,8 +91,11 @@ class Epoch(Strict):
     """Mean of each term of the loss, by name."""
     test_loss: float
     """Cross entropy on the test images, without label smoothing where computed here."""
-    test_accuracy_pct: float
-    validation_accuracy_pct: float | None = None
+    test_loss_of_batches: float | None = None
+    """Mean over the test batches of their mean cross entropy, as the thesis took it; null where it is not finite or the
+    spec's `evaluation` is not `thesis`."""
+    test_accuracy_pct: Percent
+    validation_accuracy_pct: Percent | None = None
     grad_norm: float | None = None
     """Mean global norm of the gradients before clipping."""
     clipped_share: Probability | None = None
@@ -76,19 +108,54 @@ class Epoch(Strict):
     """Measurements on the run's probe, by kind of image."""
 
 
+class Reliability(Strict):
+    """Confidence and accuracy in 15 equal bins of confidence, the lowest first; null in a bin without images."""
+
+    images: list[NonNegativeInt] = Field(min_length=15, max_length=15)
+    confidence: list[Probability | None] = Field(min_length=15, max_length=15)
+    """Mean probability of the predicted class."""
+    accuracy: list[Probability | None] = Field(min_length=15, max_length=15)
+    """Share of the images that are classified correctly."""
+
+    def check(self, where: str, top1_pct: float, images: int) -> None:
+        """Raise a ValueError where the bins do not add up to the images and their accuracy."""
+        if sum(self.images) != images:
+            raise ValueError(f"{where}.images: their sum is not {images}, the number of test images")
+        correct = sum(n * (share or 0) for n, share in zip(self.images, self.accuracy, strict=True))
+        _near(where, 100 * correct / images, "top1_pct", top1_pct, 0, images)
+
+
 class Evaluation(Strict):
     """The test figures of one set of weights."""
 
     epoch: Count
-    top1_pct: float
-    top5_pct: float | None = None
+    top1_pct: Percent
+    top5_pct: Percent | None = None
     nll: float | None = None
     """Mean cross entropy, without label smoothing."""
     ece: float | None = None
     """Expected calibration error, 15 equal bins of confidence."""
     brier: float | None = None
     """Mean squared distance of the probabilities from the one-hot label, summed over classes."""
-    per_class_pct: list[float] | None = None
+    per_class_pct: list[Percent] | None = None
+    reliability: Reliability | None = Field(default=None, exclude_if=_is_none)
+
+
+class Teaching(Strict):
+    """A run's teacher on the test images, in the view in which it teaches, and how far the selected weights follow it.
+
+    Source of agreement and divergence: Stanton et al., *Does knowledge distillation really work?* (NeurIPS 2021).
+    """
+
+    top1_pct: Percent
+    """Accuracy of the teacher."""
+    nll: float | None
+    """Mean cross entropy of the teacher with the labels; null where it is not finite."""
+    agreement_pct: Percent
+    """Share of the images for which teacher and student predict the same class."""
+    kl: float | None
+    """Mean KL divergence of the student's distribution from the teacher's, KL(teacher ‖ student), at temperature 1;
+    null where it is not finite."""
 
 
 class Calibrated(Strict):
@@ -164,6 +231,7 @@ class TrainingResult(Strict):
     """Folder of the finished state, which is deleted once the record is written."""
     history: list[Epoch]
     stopped_early: bool
+    teaching: Teaching | None = None
     cost: Cost
     provenance: Provenance
 
@@ -205,9 +273,14 @@ class Record(Strict):
     """The selected weights: what the run reports."""
     last: Evaluation
     """The weights of the last epoch."""
-    predictions: list[int] | None = None
+    teaching: Teaching | None = Field(default=None, exclude_if=_is_none)
+    """The teacher as it teaches; null for a run without one."""
+    superclass_confusion: list[list[NonNegativeInt]] | None = Field(default=None, exclude_if=_is_none)
+    """Test images by superclass (row) and the superclass of the class that the selected weights predict (column), where
+    the data set has superclasses."""
+    predictions: list[NonNegativeInt] | None = None
     """Class that the selected weights predict for each test image."""
-    correct: str | None = None
+    correct: str | None = Field(default=None, pattern="^[0-9a-f]+$")
     """Which test images the selected weights classify correctly: bits in hexadecimal, the first image first."""
     calibrated: Calibrated | None = None
     """The selected weights after temperature scaling, if the spec holds out images to fit the temperature."""
@@ -232,6 +305,33 @@ class Record(Strict):
             if found not in epochs:
                 raise ValueError(f"{name}.epoch: {found} is not in the history, which ends at {epochs[-1]}")
         return self
+
+    @model_validator(mode="after")
+    def _figures_are_those_of_the_evidence(self) -> Record:
+        by_epoch = {entry.epoch: entry.test_accuracy_pct for entry in self.history}
+        images = self.spec.dataset.test_images or self.spec.dataset.info.test_images
+        for name, found in (("best", self.best), ("last", self.last)):
+            # Another device, or number of threads, may decide single images differently.
+            _near(
+                f"{name}.top1_pct", found.top1_pct, "the history", by_epoch[found.epoch], max(1, images / 1000), images
+            )
+            if found.per_class_pct is not None and len(found.per_class_pct) != self.spec.dataset.classes:
+                raise ValueError(f"{name}.per_class_pct: not one for each of the {self.spec.dataset.classes} classes")
+            if found.reliability is not None:
+                found.reliability.check(f"{name}.reliability", found.top1_pct, images)
+        if self.predictions is not None or self.correct is not None:
+            self._check_predictions(images)
+        return self
+
+    def _check_predictions(self, images: int) -> None:
+        if self.predictions is None or self.correct is None:
+            raise ValueError("predictions: recorded without `correct`, or the reverse")
+        if len(self.predictions) != images or len(self.correct) != -(-images // 4):
+            raise ValueError(f"predictions: not one for each of the {images} test images, or not as many as `correct`")
+        if max(self.predictions) >= self.spec.dataset.classes:
+            raise ValueError(f"predictions: {max(self.predictions)} is no class of {self.spec.dataset.name}")
+        accuracy_pct = 100 * int(self.correct, 16).bit_count() / images
+        _near("best.top1_pct", self.best.top1_pct, "`correct`", accuracy_pct, 0, images)
 
     def correct_images(self) -> list[bool] | None:
         """Return whether the selected weights classify each test image correctly; None where that was not recorded."""

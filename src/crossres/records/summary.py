@@ -34,8 +34,8 @@ def summarise(records: Iterable[Record]) -> pd.DataFrame:
     """Return the tidy table of a suite's records.
 
     For a student, `gap_pct` is the teacher's accuracy minus its own, in points; `retention_pct` is its accuracy divided
-    by the teacher's; `compression` is the teacher's parameter count divided by its own. Other runs have none of them,
-    and neither has a student whose teacher has no record here.
+    by the teacher's, undefined if that is 0; `compression` is the teacher's parameter count divided by its own. Other
+    runs have none of them, and neither has a student whose teacher has no record here.
     """
     by_key = {(record.spec.run, record.spec.seed): record for record in records}
     teachers = {record.spec.teacher for record in by_key.values()}
@@ -109,7 +109,7 @@ def _row(record: Record, by_key: dict[tuple[str, int], Record], role: Role) -> d
         "nonfinite_steps": sum(epoch.nonfinite_steps or 0 for epoch in record.history),
         "teacher_accuracy_pct": teacher.best.top1_pct if teacher else None,
         "gap_pct": teacher.best.top1_pct - accuracy if teacher else None,
-        "retention_pct": 100 * accuracy / teacher.best.top1_pct if teacher else None,
+        "retention_pct": 100 * accuracy / teacher.best.top1_pct if teacher and teacher.best.top1_pct else None,
         "compression": teacher.cost.parameters / cost.parameters if teacher else None,
         "truncated": spec.budget is not None,
     }

@@ -55,10 +55,20 @@ class DatasetInfo(NamedTuple):
     """Module whose `files()` generates the set; None for one that is downloaded or adopted."""
     side_px: int = 32
     """Side of the stored images, which are square."""
+    superclasses: tuple[int, ...] = ()
+    """Superclass of each class, where there are any."""
 
 
 CIFAR100_NORMALISATION = Normalisation(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
 """Of the training images of CIFAR-100, as in the thesis."""
+
+CIFAR100_SUPERCLASSES = (
+    *(4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11, 6, 11, 5, 10, 7, 6, 13, 15, 3, 15, 0, 11, 1),
+    *(10, 12, 14, 16, 9, 11, 5, 5, 19, 8, 8, 15, 13, 14, 17, 18, 10, 16, 4, 17, 4, 2, 0, 17, 4, 18, 17, 10, 3, 2, 12),
+    *(12, 16, 12, 1, 9, 19, 2, 10, 0, 1, 16, 12, 9, 13, 15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0),
+    *(17, 8, 14, 13),
+)
+"""As in the `coarse_labels` of its files."""
 
 DATASETS = {
     "cifar100": DatasetInfo(
@@ -69,6 +79,7 @@ DATASETS = {
         normalisation=CIFAR100_NORMALISATION,
         files="CIFAR100",
         citation="krizhevsky2009learning",
+        superclasses=CIFAR100_SUPERCLASSES,
     ),
     "cifar10": DatasetInfo(
         title="CIFAR-10",

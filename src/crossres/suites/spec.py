@@ -19,6 +19,9 @@ else:
     DatasetName = Literal[tuple(DATASETS)]
 
 
+EvaluationKind = Literal["exact", "thesis"]
+
+
 class Dataset(Strict):
     """The images of a run."""
 
@@ -59,7 +62,8 @@ class View(Strict):
     """Side of the square image."""
     kind: Literal["native", "resized", "upsampled"] = "native"
     """`native`: as stored. `resized`: the stored image is resized (bilinear, antialiased) before it is augmented.
-    `upsampled`: the augmented, normalised and mixed image is upsampled (bilinear, corners not aligned)."""
+    `upsampled`: the augmented, normalised and mixed image is upsampled (bilinear, corners not aligned). A
+    teacher's `resized` view, a multiple of the student's side, gets the student's crop, flip, policy, box and mix."""
 
 
 class Augmentation(Strict):
@@ -171,8 +175,15 @@ class Spec(Strict):
     optimisation: Optimisation
     stream_seed: int | None = None
     probe_images: int = 0
+    evaluation: EvaluationKind = Field(default="exact", exclude_if=lambda kind: kind == "exact")
     budget: Budget | None = None
     """The budget that cut this run, if there was one."""
+
+    @property
+    def teacher_resizes(self) -> bool:
+        """Whether the teacher has images of its own: resized before augmentation, and not the student's batch."""
+        seen = self.teacher_view
+        return seen is not None and seen.kind == "resized" and seen != self.view
 
     @property
     def seed_of_batches(self) -> int:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from crossres.base import CrossresError, Strict, nearest
 from crossres.files import read_yaml
 from crossres.suites.methods import Objective
-from crossres.suites.spec import Augmentation, Budget, Dataset, Model, Optimisation, Spec, View
+from crossres.suites.spec import Augmentation, Budget, Dataset, EvaluationKind, Model, Optimisation, Spec, View
 
 RESERVED = ("figures", "tables", "pages", "export")
 """Folders of a suite's results that hold something else than a run."""
@@ -76,8 +76,10 @@ class Run(Strict):
         if self.view.kind == "upsampled":
             raise ValueError("view.kind: 'upsampled' is a teacher_view; a run's own view is native or resized")
         seen = self.teacher_view
-        if seen is not None and seen.kind != "upsampled" and seen != self.view:
-            raise ValueError("teacher_view: the teacher sees this run's batch: the same view, or kind: upsampled")
+        if seen is not None and seen.kind == "native" and seen != self.view:
+            raise ValueError("teacher_view: the same view as this run's, or kind: upsampled or resized")
+        if seen is not None and seen.kind == "resized" and seen.resolution_px % self.view.resolution_px:
+            raise ValueError("teacher_view.resolution_px: of resized images, a multiple of this run's resolution_px")
         return self
 
 
@@ -105,6 +107,8 @@ class Suite(Strict):
     """What training needs."""
     dataset: Dataset
     """The images of all its runs."""
+    evaluation: EvaluationKind = "exact"
+    """`thesis`: TF32 is allowed on CUDA, and the test loss is recorded as a mean of batch means too."""
     seeds: Seeds = (42,)
     """Seeds of the runs that have no `seeds` of their own."""
     runs: dict[Name, Run] = Field(min_length=1)
@@ -160,6 +164,7 @@ class Suite(Strict):
             "seed": seed,
             "teacher_seed": None if run.teacher is None else teacher_seed,
             "dataset": self.dataset.model_dump(),
+            "evaluation": self.evaluation,
         }
         if budget is not None:
             document = merge(document, budget.changes(run.optimisation))

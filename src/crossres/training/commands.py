@@ -62,13 +62,15 @@ class Job:
     def start(self, teacher: Path | None = None) -> tuple[Spec, torch.device]:
         """Check the spec, the data set and what describes the teacher's weights; then set up the device."""
         from crossres.training.acquire import check
-        from crossres.training.device import use_device
+        from crossres.training.device import allow_tf32, use_device
 
         spec = read_spec(self.spec)
         check(spec.dataset.name, self.data)
         if teacher and (described := teacher.with_name("training.json")).is_file():
             TrainingResult.parse(read_json(described), str(described))
-        return spec, use_device(self.device, self.threads)
+        device = use_device(self.device, self.threads)
+        allow_tf32(spec.evaluation == "thesis")
+        return spec, device
 
 
 def train(*, job: Job, teacher: File | None = None, weights: File | None = None, cuda_graph: CudaGraph = True) -> None:

@@ -58,3 +58,10 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=precision != "fp32")
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Decide whether CUDA convolutions in fp32 may round their factors to TF32, as PyTorch does by default."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = allowed

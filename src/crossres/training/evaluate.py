@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -15,35 +15,66 @@ from torch import Tensor, nn
 
 from crossres.base import CrossresError, canonical_json
 from crossres.files import sha256
-from crossres.records.record import Calibrated, Evaluation, Record, TrainingResult, pack_bits
+from crossres.records.record import (
+    Calibrated,
+    Evaluation,
+    Record,
+    Reliability,
+    Teaching,
+    TrainingResult,
+    pack_bits,
+)
 from crossres.suites.datasets import Normalisation
+from crossres.suites.methods.kd import kd_divergence
 from crossres.suites.spec import Spec
-from crossres.training.augment import normalise
+from crossres.training.augment import normalise, upsample
 from crossres.training.data import Split, Splits, load_splits
 from crossres.training.fast_conv import accelerate
 from crossres.training.imagenet import load_state
 from crossres.training.models import build, evaluating
+
+if TYPE_CHECKING:
+    from crossres.training.teacher import Teacher
 
 BATCH_SIZE = 500
 CALIBRATION_BINS = 15
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor, normalisation: Normalisation) -> Tensor:
-    """Return the logits `[M, C]` of uint8 images `[M, 3, S, S]`, in float32 and in evaluation mode."""
+def predict(network: nn.Module, images: Tensor, normalisation: Normalisation, seen_px: int | None = None) -> Tensor:
+    """Return the logits `[M, C]` of uint8 images `[M, 3, S, S]`, in float32 and in evaluation mode.
+
+    With `seen_px`, the network sees them upsampled to that side, as a teacher does.
+    """
     batches = (
-        normalise(part, normalisation).contiguous(memory_format=torch.channels_last)
-        for part in images.split(BATCH_SIZE)
+        upsample(normalise(part, normalisation), seen_px or images.shape[-1]) for part in images.split(BATCH_SIZE)
     )
     with evaluating(network):
-        return torch.cat([network(batch).float() for batch in batches])
+        return torch.cat([network(batch.contiguous(memory_format=torch.channels_last)).float() for batch in batches])
 
 
-def score(network: nn.Module, split: Split, normalisation: Normalisation) -> tuple[float, float]:
-    """Return the accuracy in percent and the mean cross entropy over every image of a split."""
-    logits = predict(network, split.images, normalisation)
-    correct = int((logits.argmax(1) == split.labels).sum())
-    return 100 * correct / len(split.labels), nn.functional.cross_entropy(logits, split.labels).item()
+class Score(NamedTuple):
+    """How well a network does on a split."""
+
+    accuracy_pct: float
+    loss: float
+    """Mean cross entropy over the images."""
+    loss_of_batches: float | None
+    """Mean of the batches' mean cross entropy where the spec evaluates as the thesis did and it is finite."""
+
+
+def score(network: nn.Module, split: Split, spec: Spec) -> Score:
+    """Return the figures of a network over every image of a split."""
+    logits = predict(network, split.images, spec.dataset.info.normalisation)
+    losses = nn.functional.cross_entropy(logits, split.labels, reduction="none")
+    batches = losses.split(spec.optimisation.batch_size) if spec.evaluation == "thesis" else ()
+    of_batches = _finite(torch.stack([batch.mean() for batch in batches]).mean()) if batches else None
+    loss = nn.functional.cross_entropy(logits, split.labels).item()
+    return Score(_percent(logits.argmax(1) == split.labels), loss, of_batches)
+
+
+def _finite(value: Tensor) -> float | None:
+    return value.item() if value.isfinite() else None
 
 
 def figures_of(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
@@ -59,6 +90,7 @@ def figures_of(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
     probabilities = logits.softmax(1)
     confidence, predicted = probabilities.max(1)
     correct = predicted == labels
+    bins = reliability(confidence, correct)
     top5 = (logits.topk(min(5, classes), 1).indices == labels[:, None]).any(1)
     one_hot = nn.functional.one_hot(labels, classes)
     per_class = torch.bincount(labels[correct], minlength=classes) / torch.bincount(labels, minlength=classes)
@@ -67,9 +99,10 @@ def figures_of(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
         top1_pct=_percent(correct),
         top5_pct=_percent(top5),
         nll=nn.functional.cross_entropy(logits, labels).item(),
-        ece=_calibration_error(confidence, correct),
+        ece=_calibration_error(bins),
         brier=(probabilities - one_hot).square().sum(1).mean().item(),
         per_class_pct=[round(100 * share, 4) for share in per_class.nan_to_num().tolist()],
+        reliability=bins,
     )
 
 
@@ -77,11 +110,51 @@ def _percent(hits: Tensor) -> float:
     return 100 * int(hits.sum()) / len(hits)
 
 
-def _calibration_error(confidence: Tensor, correct: Tensor) -> float:
+def reliability(confidence: Tensor, correct: Tensor) -> Reliability:
+    """Return the mean confidence and the accuracy of each bin; `((b − 1) / 15, b / 15]` is the b-th."""
     bins = (confidence * CALIBRATION_BINS).ceil().long().clamp(1, CALIBRATION_BINS) - 1
-    gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64)
-    gaps.index_add_(0, bins, correct.double() - confidence)
-    return (gaps.abs().sum() / len(correct)).item()
+    images = torch.bincount(bins, minlength=CALIBRATION_BINS)
+
+    def means(values: Tensor) -> list[float | None]:
+        sums = torch.zeros(CALIBRATION_BINS, dtype=torch.float64).index_add_(0, bins, values.double())
+        return [
+            min(total / count, 1.0) if count else None
+            for total, count in zip(sums.tolist(), images.tolist(), strict=True)
+        ]
+
+    return Reliability(images=images.tolist(), confidence=means(confidence), accuracy=means(correct))
+
+
+def _calibration_error(bins: Reliability) -> float:
+    rows = zip(bins.images, bins.confidence, bins.accuracy, strict=True)
+    return sum(n * abs(a - c) for n, c, a in rows if c is not None and a is not None) / sum(bins.images)
+
+
+def teaching(spec: Spec, weights: Path, teacher: Teacher, own: Split, seen: Split) -> Teaching:
+    """Measure a run's teacher on the test images, and how far the student with these weights follows it.
+
+    Args:
+        own: The test images as the student sees them.
+        seen: The same as the teacher sees them, before it upsamples any.
+    """
+    network, _, _ = load_network(weights, own.labels.device)
+    accelerate(network, own.labels.device)
+    normalisation = spec.dataset.info.normalisation
+    student = predict(network, own.images, normalisation).double()
+    logits = predict(teacher.network, seen.images, normalisation, teacher.view.resolution_px).double()
+    return Teaching(
+        top1_pct=_percent(logits.argmax(1) == seen.labels),
+        nll=_finite(nn.functional.cross_entropy(logits, seen.labels)),
+        agreement_pct=_percent(logits.argmax(1) == student.argmax(1)),
+        kl=_finite(kd_divergence(student, logits, 1.0)),
+    )
+
+
+def superclass_confusion(predicted: Tensor, labels: Tensor, superclasses: Sequence[int]) -> list[list[int]]:
+    """Count images by superclass (row) and predicted superclass (column), `[superclasses, superclasses]`."""
+    of, count = torch.tensor(superclasses), max(superclasses) + 1
+    pairs = of[labels.cpu()] * count + of[predicted.cpu()]
+    return torch.bincount(pairs, minlength=count**2).view(count, count).tolist()
 
 
 def pack_weights(network: nn.Module, spec: Spec, epoch: int) -> bytes:
@@ -142,13 +215,17 @@ def evaluate(spec: Spec, run_dir: Path, training: TrainingResult, data_root: Pat
     if sha256(path) != training.provenance.weights_sha256:
         raise CrossresError(f"{path}: not the weights that {run_dir}/training.json describes; train the run again")
     _, _, last = _evaluate_file(run_dir / "last.safetensors", spec, images.test, device)
-    predictions = logits.argmax(1)
+    predictions, superclasses = logits.argmax(1), spec.dataset.info.superclasses
     return Record(
         spec=spec,
         history=training.history,
         stopped_early=training.stopped_early,
         best=best,
         last=last,
+        teaching=training.teaching,
+        superclass_confusion=superclass_confusion(predictions, images.test.labels, superclasses)
+        if superclasses
+        else None,
         predictions=predictions.tolist(),
         correct=pack_bits((predictions == images.test.labels).tolist()),
         calibrated=_calibrated(network, logits, images, spec.dataset.info.normalisation),

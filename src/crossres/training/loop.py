@@ -17,20 +17,21 @@ from torch import Tensor
 from crossres.base import CrossresError, canonical_json
 from crossres.files import logits_dir, write_atomic, write_json
 from crossres.records import provenance
-from crossres.records.record import Checkpoint, Cost, Epoch, TrainingResult
+from crossres.records.record import Checkpoint, Cost, Epoch, Teaching, TrainingResult
 from crossres.suites.passes import pass_key
 from crossres.suites.spec import Optimisation, Spec
 from crossres.training.augment import Stream
 from crossres.training.checkpoint import Stateful, best_file, restore_state, save_state
 from crossres.training.data import load_splits
-from crossres.training.evaluate import pack_weights, score
+from crossres.training.device import autocast
+from crossres.training.evaluate import pack_weights, score, teaching
 from crossres.training.fast_conv import accelerate, compiler_version
 from crossres.training.imagenet import read_origin
 from crossres.training.models import build, gmacs, parameter_count
 from crossres.training.probe import Probe
 from crossres.training.progress import ProgressBar, alone_in
 from crossres.training.step import Step, Tally
-from crossres.training.teacher import StoredLogits, Teacher, expected_pass
+from crossres.training.teacher import StoredLogits, Teacher, expected_pass, teaching_images
 
 
 def learning_rate(optimisation: Optimisation, epoch: int) -> float:
@@ -83,10 +84,14 @@ class Trainer:
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         accelerate(self.network, device)
         self.teacher = Teacher(spec, teacher, device) if spec.teacher else None
+        seen = self.seen = teaching_images(spec, self.images, data_root, device)
+        self.teacher_stream = Stream.of(spec, *seen.train) if spec.teacher_resizes else None
         self.stored = self._stored_logits()
-        self.probe = Probe(spec, self.images.train, self.teacher) if self.teacher and spec.probe_images else None
+        probed = self.teacher if spec.probe_images else None
+        self.probe = Probe(spec, self.images.train, probed, seen.train, self.precision) if probed else None
         steps = self.stream.steps_per_epoch
-        self.step = Step(self.network, spec.objective, spec.optimisation, steps, self.precision, self.teacher, capture)
+        live = None if self.teacher_stream else self.teacher
+        self.step = Step(self.network, spec.objective, spec.optimisation, steps, self.precision, live, capture)
         self.checkpoint = Checkpoint(spec_sha256=spec.digest(), epoch=0, epochs=spec.optimisation.epochs)
         teacher_sha256 = self.teacher.sha256 if self.teacher else None
         imagenet = read_origin(spec.model.name, weights) if spec.model.pretrained and weights else None
@@ -158,9 +163,16 @@ class Trainer:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(_derived_seed(self.spec.seed, epoch))
             for step, batch in enumerate(self.stream.epoch(epoch)):
-                self.step(batch, None if stored is None else stored[step])
+                self.step(batch, self._given_logits(epoch, step) if stored is None else stored[step])
                 progress.step(epoch, step + 1, self.stream.steps_per_epoch)
         return self.step.end()
+
+    def _given_logits(self, epoch: int, step: int) -> Tensor | None:
+        """Return the logits of a teacher that has images of its own; the step computes those of any other."""
+        if self.teacher is None or self.teacher_stream is None:
+            return None
+        with autocast(self.device, self.precision):
+            return self.teacher(self.teacher_stream.batch(epoch, step).images)
 
     def _stop_if_nonfinite(self, tally: Tally, epoch: int) -> None:
         # At a scale below 1, gradients overflow by themselves and not because of the loss scaler.
@@ -181,22 +193,22 @@ class Trainer:
         if tally.grad_norm is None and not tally.overflow:
             raise CrossresError(f"{where}: every step was skipped as not finite; nothing was learned")
         means = dict(tally.means)
-        normalisation, held_out = self.spec.dataset.info.normalisation, self.images.validation
-        accuracy, loss = score(self.network, self.images.test, normalisation)
-        validation = score(self.network, held_out, normalisation)[0] if len(held_out.labels) else None
+        held_out, test = self.images.validation, score(self.network, self.images.test, self.spec)
+        validation = score(self.network, held_out, self.spec).accuracy_pct if len(held_out.labels) else None
         entry = {
             "epoch": epoch,
             "learning_rate": rate,
             "train_loss": means.pop("total"),
             "losses": means,
-            "test_loss": loss,
-            "test_accuracy_pct": accuracy,
+            "test_loss": test.loss,
+            "test_loss_of_batches": test.loss_of_batches,
+            "test_accuracy_pct": test.accuracy_pct,
             "validation_accuracy_pct": validation,
             "grad_norm": tally.grad_norm,
             "clipped_share": tally.clipped_share,
             "nonfinite_steps": tally.nonfinite,
             "overflow_steps": tally.overflow,
-            "probe": self.probe.measure(self.network) if self.probe else {},
+            "probe": self.probe.measure(self.network, epoch) if self.probe else {},
         }
         return Epoch.parse(entry, where)
 
@@ -233,6 +245,7 @@ class Trainer:
             state=self.state_dir.name,
             history=done.history,
             stopped_early=done.epoch < done.epochs,
+            teaching=self._teaching(),
             cost=self._cost(),
             provenance=provenance.collect(
                 device=self.device,
@@ -246,6 +259,10 @@ class Trainer:
         )
         write_json(self.run_dir / "training.json", training.model_dump(mode="json"))
         return training
+
+    def _teaching(self) -> Teaching | None:
+        weights = self.run_dir / "weights.safetensors"
+        return teaching(self.spec, weights, self.teacher, self.images.test, self.seen.test) if self.teacher else None
 
     def _cost(self) -> Cost:
         done = self.checkpoint

@@ -18,7 +18,7 @@ from crossres.files import epoch_logits, read_json, sha256, write_atomic, write_
 from crossres.suites.passes import pass_key
 from crossres.suites.spec import Spec
 from crossres.training.augment import Stream, upsample
-from crossres.training.data import load_splits
+from crossres.training.data import Splits, load_splits
 from crossres.training.device import autocast
 from crossres.training.evaluate import load_network
 from crossres.training.fast_conv import accelerate
@@ -41,10 +41,10 @@ class Teacher:
         if (own.run, own.seed) != (spec.teacher, spec.teacher_seed):
             wanted = f"{spec.teacher} seed {spec.teacher_seed}"
             raise CrossresError(f"{path}: weights of {own.run} seed {own.seed}, but the spec names {wanted}")
-        if self.view.kind != "upsampled" and self.view.resolution_px != spec.view.resolution_px:
+        if self.view.kind == "native" and self.view.resolution_px != spec.view.resolution_px:
             own_px, seen_px = spec.view.resolution_px, self.view.resolution_px
             where = f"run {spec.run}, teacher_view"
-            raise CrossresError(f"{where}: the batch is {own_px} px, not {seen_px}; use kind: upsampled")
+            raise CrossresError(f"{where}: the batch is {own_px} px, not {seen_px}; use kind: upsampled or resized")
         self.sha256, described = sha256(path), path.with_name("training.json")
         if described.is_file() and read_json(described)["provenance"]["weights_sha256"] != self.sha256:
             raise CrossresError(f"{path}: not the weights that {described} describes; train {own.run} again")
@@ -54,9 +54,16 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the logits `[N, C]` of a batch as the student sees it, `[N, 3, S, S]`."""
+        """Return the logits `[N, C]` of a batch as the student sees it, `[N, 3, S, S]`, or of the teacher's own."""
         seen = upsample(images, self.view.resolution_px)
         return self.network(seen.contiguous(memory_format=torch.channels_last))
+
+
+def teaching_images(spec: Spec, own: Splits, data_root: Path, device: torch.device) -> Splits:
+    """Return the images that a run's teacher sees, before `Teacher` upsamples any: the run's own, or resized ones."""
+    if not spec.teacher_resizes or spec.teacher_view is None:
+        return own
+    return load_splits(spec.dataset, spec.teacher_view, data_root, device)
 
 
 class Pass(Strict):
@@ -136,9 +143,9 @@ def store_pass(
     Raises:
         CrossresError: When the disk has no room for it, or a logit is not finite.
     """
-    images = load_splits(spec.dataset, spec.view, data_root, device)
-    stream = Stream.of(spec, *images.train)
     teacher = Teacher(spec, path, device)
+    images = load_splits(spec.dataset, teacher.view if spec.teacher_resizes else spec.view, data_root, device)
+    stream = Stream.of(spec, *images.train)
     precision = spec.optimisation.precision if device.type == "cuda" else "fp32"
     done = expected_pass(spec, teacher, images.digest, stream.steps_per_epoch, precision)
     part = output.with_name(f"{output.name}.part")

@@ -49,6 +49,10 @@ class Draws(NamedTuple):
         """Return the draws of some of the images."""
         return Draws._make(field[index] for field in self)
 
+    def scaled(self, factor: int) -> Draws:
+        """Return the same draws for images of `factor` times the side."""
+        return self._replace(crop=self.crop * factor, erase=self.erase * factor)
+
 
 def draw_epoch(augmentation: Augmentation, images: int, size_px: int, seed: int, epoch: int) -> Draws:
     """Draw one epoch's augmentation of `M = images` images of side `size_px`; the first rows do not depend on M."""
@@ -95,6 +99,11 @@ class Mixing(NamedTuple):
     """Row of the image mixed into each image, `[N]`."""
     box: tuple[int, int, int, int]
     """CutMix's box as top, bottom, left, right, px, ends excluded; empty for the others."""
+
+    def scaled(self, factor: int) -> Mixing:
+        """Return the same draw for images of `factor` times the side."""
+        top, bottom, left, right = self.box
+        return self._replace(box=(top * factor, bottom * factor, left * factor, right * factor))
 
 
 def draw_mixing(augmentation: Augmentation, batch_size: int, size_px: int, seed: int, epoch: int, step: int) -> Mixing:

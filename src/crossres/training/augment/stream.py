@@ -46,9 +46,11 @@ class Stream:
     """The augmentation stream of one run: a pure function of (seed, purpose, epoch, sample index).
 
     Args:
-        images: The training set in the size of the run's view, uint8 `[M, 3, S, S]`, on the device to train on.
+        images: The training set in the size of the run's view, uint8 `[M, 3, S, S]`, on the device to train on; or
+            for its teacher, in a multiple of that size.
         labels: Its classes, int64 `[M]`, on the same device.
         batch_size: N; the incomplete last batch is dropped.
+        drawn_px: Side of the run's view, for which geometry is drawn before it is scaled to S; S if absent.
 
     Raises:
         ValueError: When the images are not square uint8 images with one label each, or are fewer than a batch.
@@ -62,6 +64,7 @@ class Stream:
         seed: int,
         batch_size: int,
         normalisation: Normalisation,
+        drawn_px: int | None = None,
     ) -> None:
         if images.dtype != torch.uint8 or images.shape[1:] != (3, images.shape[-1], images.shape[-1]):
             raise ValueError(f"images must be uint8 [M, 3, S, S], got {images.dtype} {list(images.shape)}")
@@ -76,15 +79,18 @@ class Stream:
         self.batch_size = batch_size
         self.normalisation = normalisation
         self.steps_per_epoch = len(images) // batch_size
+        self._drawn_px = drawn_px or images.shape[-1]
+        self._factor = images.shape[-1] // self._drawn_px
         self._steps_per_block = max(1, BLOCK_IMAGES // batch_size)
         self._drawn: _Epoch | None = None
         self._block: tuple[int, int, Tensor] | None = None
 
     @classmethod
     def of(cls, spec: Spec, images: Tensor, labels: Tensor) -> Stream:
-        """Return the stream of a run over its training images."""
+        """Return the stream of a run over its training images, or those of its teacher's `resized` view."""
         batch_size, normalisation = spec.optimisation.batch_size, spec.dataset.info.normalisation
-        return cls(spec.augmentation, images, labels, spec.seed_of_batches, batch_size, normalisation)
+        drawn_px = spec.view.resolution_px
+        return cls(spec.augmentation, images, labels, spec.seed_of_batches, batch_size, normalisation, drawn_px)
 
     def epoch(self, epoch: int) -> Iterator[MixedBatch]:
         """Yield the batches of an epoch (from 1) in order."""
@@ -100,20 +106,20 @@ class Stream:
             raise IndexError(
                 f"no batch (epoch {epoch}, step {step}): {self.steps_per_epoch} steps per epoch, epochs from 1"
             )
-        size_px = self.images.shape[-1]
         drawn = self._draw_epoch(epoch)
         rows = drawn.order[step * self.batch_size : (step + 1) * self.batch_size]
         images = erase(normalise(self._augmented(drawn, step), self.normalisation), drawn.draws.erase[rows])
         labels = self.labels[to_device(self.labels.device, rows)]
-        mixing = draw_mixing(self.augmentation, self.batch_size, size_px, self.seed, epoch, step)
-        return mix(images, labels, mixing)
+        mixing = draw_mixing(self.augmentation, self.batch_size, self._drawn_px, self.seed, epoch, step)
+        return mix(images, labels, mixing.scaled(self._factor))
 
     def _draw_epoch(self, epoch: int) -> _Epoch:
         drawn = self._drawn
         if drawn is None or drawn.number != epoch:
-            count, size_px = len(self.images), self.images.shape[-1]
+            count = len(self.images)
             order = generator(self.seed, "shuffle", epoch).permutation(count)
-            drawn = _Epoch(epoch, order, draw_epoch(self.augmentation, count, size_px, self.seed, epoch))
+            draws = draw_epoch(self.augmentation, count, self._drawn_px, self.seed, epoch)
+            drawn = _Epoch(epoch, order, draws.scaled(self._factor))
             self._drawn = drawn
         return drawn
 
@@ -125,7 +131,7 @@ class Stream:
             length = self._steps_per_block * self.batch_size
             rows = drawn.order[: self.steps_per_epoch * self.batch_size][number * length : (number + 1) * length]
             images = self.images.index_select(0, to_device(self.images.device, rows))
-            images = augment(images, drawn.draws.rows(rows), self.augmentation.crop_padding_px)
+            images = augment(images, drawn.draws.rows(rows), self.augmentation.crop_padding_px * self._factor)
             block = self._block = (drawn.number, number, images)
         return block[2][place * self.batch_size : (place + 1) * self.batch_size]
 
