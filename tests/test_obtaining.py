@@ -67,3 +67,12 @@ def test_figures_need_no_backend_of_the_readers(tmp_path: Path) -> None:
     program = "from crossres.report.drawing import style\nwith style.journal(): style.panels(1, 1)"
     done = run(Path(), sys.executable, "-c", program, MPLBACKEND="module://no_such.backend", MPLCONFIGDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("body", "code"), [("pytest.skip('no Apptainer')", 1), ("pass", 0)])
+def test_a_target_that_checked_nothing_fails_and_says_what_is_missing(body: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(f"import pytest\ndef test_it(): {body}\n")
+    words = ("-m", "pytest", "-c", "/dev/null", "-ra", "-p", "tests.conftest", "--some-must-run", str(tmp_path))
+    done = run(Path(), sys.executable, *words)
+    assert done.returncode == code, done.stderr
+    assert ("no Apptainer" in done.stdout) == bool(code)

@@ -267,6 +267,7 @@ def test_a_download_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(loaded(tmp_path / "data", Dataset(name="cifar100")).train.labels) == cifar.TRAIN_IMAGES
 
 
+@pytest.mark.cifar100
 def test_real_cifar100(cifar100_folder: Path, tmp_path: Path) -> None:
     prepare("cifar100", tmp_path, str(cifar100_folder))
     images = loaded(tmp_path, Dataset(name="cifar100", validation_images=5_000))

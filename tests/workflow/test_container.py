@@ -81,7 +81,9 @@ class Run(NamedTuple):
 @pytest.fixture(scope="module")
 def image() -> Image:
     """Build the image, or take it from the cache."""
-    done = subprocess.run(["docker/bootstrap"], stdout=subprocess.PIPE, stderr=sys.__stderr__, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "docker/bootstrap"], stdout=subprocess.PIPE, stderr=sys.__stderr__, text=True, check=False
+    )
     if done.returncode == 5:
         pytest.skip(f"nothing was run in the image: {done.stdout.strip()}")
     assert done.returncode == 0

@@ -48,6 +48,7 @@ def test_the_verdicts_are_those_on_record(mini: Suite, records: dict[tuple[str, 
     assert any(estimate.low is not None and estimate.p_holm is not None for estimate in tested)
 
 
+@pytest.mark.cifar100
 def test_an_epoch_of_a_record_is_still_what_training_computes(
     records: dict[tuple[str, int], Record], cifar100_folder: Path, tmp_path: Path, one_thread: None
 ) -> None:
