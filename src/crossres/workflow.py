@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,14 +15,11 @@ from crossres.base import CrossresError
 from crossres.gpus import VISIBLE, visible_gpus
 from crossres.records import container
 from crossres.records.record import read_record
-from crossres.report import exhibits
+from crossres.report import exhibits, latex
 from crossres.suites.config import Config, chosen_suite, is_computed, read_config, results_dir, suite_path
 from crossres.suites.passes import Sharing, pass_key, passes, stored_passes
 from crossres.suites.spec import Spec
 from crossres.suites.suite import Suite
-
-MOUNTED = {Path("/"), Path("/tmp"), Path("/var/tmp")}
-"""Folders of the host that Apptainer shows by itself, or cannot show."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +45,7 @@ class Workflow:
         config = read_config(document)
         suite = chosen_suite(config)
         check_given(config, suite)
+        latex.check_titles(suite, suite_path(config))
         found = cls(config, suite, basedir, apptainer, conda)
         if found.in_image:
             container.check_image(config.container)
@@ -182,7 +178,7 @@ class Workflow:
         """
         config = self.config
         folders = [self.basedir, Path(self.suite_file).parent, Path(self.results), config.data_dir]
-        words = shlex.join([*binds([*folders, *config.sources]), *(["--nv"] if self.gpus else [])])
+        words = shlex.join([*container.binds([*folders, *config.sources]), *(["--nv"] if self.gpus else [])])
         return given if words in given else f"{given} {words}"
 
     @property
@@ -248,23 +244,6 @@ class Workflow:
             f"the logits of {sharing.teacher} seed {sharing.teacher_seed} are computed once for {students}: "
             f"{sharing.epochs} epochs, {size:.2g} GB, {sharing.saved_epochs} epochs of its forward pass saved"
         )
-
-
-def binds(paths: Iterable[Path | None]) -> list[str]:
-    """Return Apptainer's arguments that show the files and folders which jobs read or write.
-
-    Apptainer shows the working directory by itself. Paths outside it are shown where they are, or will be, also where
-    they are reached through a symbolic link.
-    """
-    here = Path.cwd()
-    certificates = os.environ.get("SSL_CERT_FILE")  # the host may trust others than the image does
-    shown: dict[Path, None] = {}
-    for path in (*paths, Path(tempfile.gettempdir()), Path(certificates) if certificates else None):
-        for place in (Path(os.path.abspath(path)), path.resolve()) if path else ():
-            existing = next(folder for folder in (place, *place.parents) if folder.exists())
-            if existing not in MOUNTED and not existing.is_relative_to(here):
-                shown[existing] = None
-    return [word for place in shown for word in ("--bind", str(place))]
 
 
 def check_given(config: Config, suite: Suite) -> None:

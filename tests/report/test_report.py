@@ -17,7 +17,7 @@ from crossres.claims.claim import load_claims
 from crossres.files import CLAIMS, shipped_record, suite_file
 from crossres.records.record import Calibrated, Cost, Epoch, Evaluation, Provenance, Record, read_record
 from crossres.records.summary import summarise
-from crossres.report import exhibits, rebuild, tables
+from crossres.report import exhibits, latex, rebuild, tables
 from crossres.report.comparisons import Comparisons
 from crossres.report.evidence import Evidence
 from crossres.report.execution import Execution
@@ -507,6 +507,28 @@ def test_the_first_page_of_a_truncated_demo_says_so(demo: Suite, tmp_path: Path)
     assert "are truncated: training was cut by a budget (train images 100 and epochs 2)" in text
     assert f"Non-finite steps. In {2 * 3 * len(suite.jobs())} training steps" in text
     assert SPECIALS in text.replace(" ", "")
+
+
+PRINTED = sorted({char for char in map(chr, range(33, 0x3000)) if "U+" not in escape(char)})
+
+
+@needs_latex
+def test_every_character_of_a_title_prints_or_is_named(demo: Suite, tmp_path: Path) -> None:
+    """The whole of what is let through is set; everything else is refused before anything is built."""
+    words = " ".join(f"{escape(char)} {mono(char)}" for char in PRINTED)
+    preamble = (TEMPLATE / "preamble.tex.j2").read_text(encoding="utf-8")
+    packages = "".join(re.findall(r"(?m)^\\usepackage.*\n", preamble))
+    tex = rf"\documentclass{{article}}{packages}\begin{{document}}\section{{{words}}}\end{{document}}"
+    build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path)
+    found = text_of(tmp_path / "report.pdf")
+    assert [char for char in PRINTED if char.isalpha() and char.isascii() and char not in found] == []
+    for title in ("“Curly” – ‘quotes’ • β ≥ α → ∞", "e\u0301", "Škoda\u00a0…\n"):
+        latex.check_titles(demo.model_copy(update={"title": title}), Path("a.yaml"))
+    for title, name in (("Ħ", "U\\+0126"), ("x\u0325", "U\\+0325"), ("漢", "U\\+6F22"), ("a\u200bb", "U\\+200B")):
+        with pytest.raises(CrossresError, match=name):
+            latex.check_titles(demo.model_copy(update={"title": title}), Path("a.yaml"))
+        with pytest.raises(CrossresError, match=name):
+            latex.check_titles(demo.model_copy(update={"notice": f"so {title}"}), Path("a.yaml"))
 
 
 @needs_latex

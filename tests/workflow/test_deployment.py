@@ -19,7 +19,6 @@ from crossres.records import container as deployment
 from crossres.records.record import Provenance
 from crossres.report.execution import PROVENANCE
 from crossres.suites.config import read_config
-from crossres.workflow import binds
 from tests.project import copy_of_the_project, snakemake
 
 SYSTEM = "/usr/bin:/bin"
@@ -184,11 +183,11 @@ def test_only_what_stands_outside_is_bound(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(here)
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setattr("tempfile.tempdir", "/tmp")
-    told = binds([Path("results"), Path("data"), source, None, disk / "not/yet", Path("/new")])
+    told = deployment.binds([Path("results"), Path("data"), source, None, disk / "not/yet", Path("/new")])
     assert told == ["--bind", str(disk), "--bind", str(source)]
     monkeypatch.setenv("SSL_CERT_FILE", str(source))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert binds([]) == ["--bind", str(tmp_path), "--bind", str(source)]
+    assert deployment.binds([]) == ["--bind", str(tmp_path), "--bind", str(source)]
 
 
 def test_the_digest_is_kept_until_the_image_changes(

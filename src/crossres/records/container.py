@@ -8,6 +8,8 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from crossres.base import CrossresError
@@ -15,6 +17,9 @@ from crossres.files import sha256, write_atomic
 
 INSIDE = ("CROSSRES_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 """Variables that the project's image and Apptainer set inside a container."""
+
+MOUNTED = {Path("/"), Path("/tmp"), Path("/var/tmp")}
+"""Folders of the host that Apptainer shows by itself, or cannot show."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}\s")
 
@@ -47,6 +52,23 @@ def check_image(image: str | None) -> None:
             f"container: {image}: no such image; make docker/crossres.sif with `make image` (about 13 minutes), "
             f"name another in config/config.yaml, {without}"
         )
+
+
+def binds(paths: Iterable[Path | None]) -> list[str]:
+    """Return Apptainer's arguments that show the files and folders which jobs read or write.
+
+    Apptainer shows the working directory by itself. Paths outside it are shown where they are, or will be, also where
+    they are reached through a symbolic link.
+    """
+    here = Path.cwd()
+    certificates = os.environ.get("SSL_CERT_FILE")  # the host may trust others than the image does
+    shown: dict[Path, None] = {}
+    for path in (*paths, Path(tempfile.gettempdir()), Path(certificates) if certificates else None):
+        for place in (Path(os.path.abspath(path)), path.resolve()) if path else ():
+            existing = next(folder for folder in (place, *place.parents) if folder.exists())
+            if existing not in MOUNTED and not existing.is_relative_to(here):
+                shown[existing] = None
+    return [word for place in shown for word in ("--bind", str(place))]
 
 
 def digest(image: str | None) -> str | None:

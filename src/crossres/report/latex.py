@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crossres.base import CrossresError
+
+if TYPE_CHECKING:
+    from crossres.suites.suite import Suite
 
 LATEX_SYMBOLS = {
     "\\": r"\textbackslash{}",
@@ -22,21 +30,25 @@ LATEX_SYMBOLS = {
     "|": r"\textbar{}",
     "\u00a0": "~",
     "\u202f": r"\,",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "λ": r"$\lambda$",
-    "→": r"$\rightarrow$",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "≤": r"$\le$",
-    "≥": r"$\ge$",
-    "·": r"$\cdot$",
     "–": r"\textendash{}",
     "—": r"\textemdash{}",
     "…": r"\dots{}",
     "’": r"'",
+    "\u2009": r"\,",
+    "\u2011": r"\mbox{-}",
 }
+MATH = """
+α alpha β beta γ gamma δ delta ε epsilon ζ zeta η eta θ theta ι iota κ kappa λ lambda μ mu ν nu ξ xi π pi ρ rho
+ς varsigma σ sigma τ tau υ upsilon φ phi χ chi ψ psi ω omega Γ Gamma Δ Delta Θ Theta Λ Lambda Ξ Xi Π Pi Σ Sigma
+Υ Upsilon Φ Phi Ψ Psi Ω Omega → rightarrow ← leftarrow ↑ uparrow ↓ downarrow ↔ leftrightarrow ⇒ Rightarrow
+× times · cdot ± pm ≤ le ≥ ge ≠ neq ≈ approx ∞ infty √ surd ∼ sim ∝ propto ∈ in
+"""
+"""Characters, each before the command of mathematics that prints it."""
+LATEX_SYMBOLS |= {char: rf"$\{command}$" for char, command in re.findall(r"(\S) (\w+)", MATH)}
+LATEX_SYMBOLS["−"] = "$-$"
+NOT_IN_T1 = "ĦħĸĿŀŉŦŧſ\u00ad"
+ALSO_IN_T1 = "ȘșȚț‐‘“”‚„‹›•†‡‰€™"
+"""Where T1 fonts and inputenc differ from Latin-1 and Latin Extended-A, which they can set."""
 
 
 class Latex(str):
@@ -47,16 +59,35 @@ def escape(text: object) -> Latex:
     """Escape text so that LaTeX prints it character by character; `Latex` passes as it is."""
     if isinstance(text, Latex):
         return text
-    escaped = "".join(LATEX_SYMBOLS.get(char) or _plain(char) for char in re.sub(r"[ \t\r\n]+", " ", str(text)))
+    escaped = "".join(map(_escaped, re.sub(r"[ \t\r\n]+", " ", unicodedata.normalize("NFC", str(text)))))
     for pair in ("--", "''", ",,"):  # ligatures of T1 fonts
         while pair in escaped:
             escaped = escaped.replace(pair, f"{pair[0]}{{}}{pair[1]}")
     return Latex(escaped)
 
 
-def _plain(char: str) -> str:
-    # Latin-1 and Latin Extended-A are what T1 fonts and inputenc can set; anything else is named, so that LaTeX runs.
-    return char if 32 <= ord(char) < 0x180 and char.isprintable() else f"\\texttt{{U+{ord(char):04X}}}"
+def check_titles(suite: Suite, path: Path) -> None:
+    """Check that the report can print the texts of a suite.
+
+    Raises:
+        CrossresError: Naming the first character that it cannot.
+    """
+    factors = [text for factor in suite.factors.values() for text in (factor.title, *factor.levels)]
+    for text in (suite.title, suite.notice or "", *factors):
+        for char in unicodedata.normalize("NFC", text):
+            if not (char.isspace() or _is_printed(char)):
+                name = f"'{char}' (U+{ord(char):04X} {unicodedata.name(char, '')})"
+                raise CrossresError(f"{path}: the report cannot print {name}; write '{text:.60}' without it")
+
+
+def _is_printed(char: str) -> bool:
+    latin = 32 <= ord(char) < 0x180 and char.isprintable() and char not in NOT_IN_T1
+    return latin or char in LATEX_SYMBOLS or char in ALSO_IN_T1
+
+
+def _escaped(char: str) -> str:
+    # What cannot be printed is named, so that LaTeX runs.
+    return LATEX_SYMBOLS.get(char, char) if _is_printed(char) else f"\\texttt{{U+{ord(char):04X}}}"
 
 
 def mono(text: str) -> Latex:
