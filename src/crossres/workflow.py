@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from crossres import files
 from crossres.base import CrossresError
 from crossres.gpus import VISIBLE, visible_gpus
 from crossres.records import container
+from crossres.records.finished import RunFiles, check_given, pattern_of
 from crossres.records.record import read_record
 from crossres.report import exhibits, latex
 from crossres.suites.config import Config, chosen_suite, is_computed, read_config, results_dir, suite_path
@@ -21,8 +24,11 @@ from crossres.suites.passes import Sharing, pass_key, passes, stored_passes
 from crossres.suites.spec import Spec
 from crossres.suites.suite import Suite
 
+NEWEST = 2**31 - 1
+"""A date after that of any file, in seconds since 1970."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Workflow:
     """One start of the workflow: a configuration, its suite, and where the jobs run."""
 
@@ -64,17 +70,17 @@ class Workflow:
         return suite_path(self.config).as_posix()
 
     def code(self, *folders: str) -> list[str]:
-        """Return every module of some rooms, as inputs of the rule that runs them."""
+        """Return every module of some rooms, as inputs of the rule that runs them, and the file of that rule."""
         root = self.basedir / "src/crossres"
         modules = (path for folder in folders for path in sorted((root / folder).rglob("*.py")))
-        return [f"src/crossres/{path.relative_to(root).as_posix()}" for path in modules]
+        return [f"src/crossres/{path.relative_to(root).as_posix()}" for path in modules] + ["workflow/rules/report.smk"]
 
     def run_dir(self, run: str, seed: int | str) -> str:
         return files.run_dir(Path(self.results), run, seed).as_posix()
 
-    def manifest(self, dataset: str | None = None) -> str:
-        """Return the manifest of a data set, by default the suite's."""
-        return files.data_manifest(self.config.data_dir, dataset or self.suite.dataset.name).as_posix()
+    @cached_property
+    def manifest(self) -> str:
+        return files.data_manifest(self.config.data_dir, self.suite.dataset.name).as_posix()
 
     def record(self, run: str, seed: int) -> str:
         """Return the path of a run's record: an output of `evaluate`, or a shipped one, which no rule outputs."""
@@ -96,17 +102,53 @@ class Workflow:
     def is_computed(self, run: str) -> bool:
         return is_computed(self.config, self.suite, run)
 
-    def is_pending(self, run: str, seed: int) -> bool:
-        return not Path(f"{self.run_dir(run, seed)}/training.json").exists()
-
     @cached_property
     def computed(self) -> list[tuple[str, int]]:
         return [(run, seed) for run, seed in self.suite.jobs() if self.is_computed(run)]
 
+    @cache  # noqa: B019  # a process has one workflow
+    def run_files(self, run: str, seed: int) -> RunFiles:
+        """Return the files of a run, to tell whether it is finished."""
+        spec = self.spec(run, seed)
+        has_teacher = spec.teacher is not None and spec.teacher_seed is not None
+        teacher = self.run_files(spec.teacher, spec.teacher_seed) if has_teacher else None
+        return RunFiles(Path(self.run_dir(run, seed)), spec, teacher, is_given=not self.is_computed(run))
+
+    def is_pending(self, run: str, seed: int) -> bool:
+        return self.run_files(run, seed).trained_sha256 is None
+
     @cached_property
     def computed_runs(self) -> str:
-        """A regular expression for the runs that the rules of training may output; without any, it matches nothing."""
-        return "|".join(dict.fromkeys(run for run, _ in self.computed)) or "(?!)"
+        """A regular expression for the runs that the rules of training may output."""
+        return pattern_of(self.computed)
+
+    @cached_property
+    def to_train(self) -> str:
+        """The same without those that are trained."""
+        return pattern_of(job for job in self.computed if self.is_pending(*job))
+
+    @cached_property
+    def to_evaluate(self) -> str:
+        """The same without those that have their record."""
+        return pattern_of(job for job in self.computed if self.run_files(*job).recorded_sha256 is None)
+
+    @cached_property
+    def finished(self) -> str:
+        """A regular expression for the files of what is finished."""
+        paths = [path.relative_to(self.results) for job in self.computed for path in self.run_files(*job).finished]
+        return "|".join(re.escape(path.as_posix()) for path in paths) or "(?!)"
+
+    def outdated(self, run: str, seed: int) -> list[str]:
+        """Return an input that is newer than all files of a run, where those are of another spec or teacher.
+
+        With it, they are made again whatever their dates, and whatever Snakemake knows of them.
+        """
+        if not self.run_files(run, seed).is_outdated:
+            return []
+        marker = Path(self.results) / ".outdated"
+        files.write_atomic(marker, "The files of some run are of another spec or teacher, and are made again.\n")
+        os.utime(marker, (NEWEST, NEWEST))
+        return [marker.as_posix()]
 
     def spec(self, run: str, seed: int) -> Spec:
         return self.suite.resolve(run, seed, self.config.budget)
@@ -133,7 +175,7 @@ class Workflow:
         A finished run has no stored logits among them: a pass computed for another run would retrain it.
         """
         spec = self.spec(run, seed)
-        inputs = {"spec": f"{self.run_dir(run, seed)}/spec.json", "data": self.manifest(spec.dataset.name)}
+        inputs = {"spec": f"{self.run_dir(run, seed)}/spec.json", "data": self.manifest}
         if spec.teacher:
             inputs["teacher"] = f"{self.run_dir(spec.teacher, str(spec.teacher_seed))}/weights.safetensors"
             sharing = self.stored.get(pass_key(spec))
@@ -244,35 +286,3 @@ class Workflow:
             f"the logits of {sharing.teacher} seed {sharing.teacher_seed} are computed once for {students}: "
             f"{sharing.epochs} epochs, {size:.2g} GB, {sharing.saved_epochs} epochs of its forward pass saved"
         )
-
-
-def check_given(config: Config, suite: Suite) -> None:
-    """Check that everything which is given, and which no rule may compute, is there.
-
-    Raises:
-        CrossresError: Naming a shipped record that is missing or of another spec, or a teacher that is not to be
-            computed and whose weights are missing.
-    """
-    for run, seed in suite.jobs():
-        computed, record = is_computed(config, suite, run), files.shipped_record(suite.suite, run, seed)
-        # With a list, weights alone may be wanted, and then no other run's record is.
-        if not computed and not isinstance(config.records, list) and not record.is_file():
-            fix = "git restore it" if suite.records == "shipped" else f"compute it, then: crossres ship {config.suite}"
-            raise CrossresError(f"{run} seed {seed} is not to be computed, and there is no {record}; {fix}")
-        if not computed and record.is_file():
-            _check_shipped(record, suite, run, seed)
-        spec = suite.resolve(run, seed, config.budget)
-        if not computed or spec.teacher is None or is_computed(config, suite, spec.teacher):
-            continue
-        teacher_dir = files.run_dir(results_dir(config, suite), spec.teacher, str(spec.teacher_seed))
-        weights = teacher_dir / "weights.safetensors"
-        if not weights.is_file():
-            fix = f"put them there, or compute it, too: records=[{run},{spec.teacher}]"
-            raise CrossresError(f"{run} learns from {spec.teacher}, whose weights are not here ({weights}); {fix}")
-
-
-def _check_shipped(path: Path, suite: Suite, run: str, seed: int) -> None:
-    spec, wanted = read_record(path).spec, suite.resolve(run, seed)
-    if differing := spec.differing(wanted):
-        fix = "git restore it" if suite.records == "shipped" else "undo the change, or compute it and ship it again"
-        raise CrossresError(f"{path}: not the record of {run} seed {seed}: it differs in {', '.join(differing)}; {fix}")

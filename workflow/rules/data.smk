@@ -1,4 +1,6 @@
 # Data sets and ImageNet weights: fetched, adopted or generated once, and verified.
+#
+# A source is a place, and no reason to fetch again: a parameter that is a function of `output` is none to Snakemake.
 localrules:
     data,
     weights,
@@ -15,7 +17,7 @@ rule data:
         ENVIRONMENT
     params:
         root=subpath(output[0], ancestor=2),
-        source=lambda wildcards: option("source", FLOW.config.source(wildcards.dataset)),
+        source=lambda wildcards, output: option("source", FLOW.config.source(wildcards.dataset)),
     shell:
         "python -m crossres data {wildcards.dataset} --root {params.root:q} {params.source} 2>&1 | tee {log:q}"
 
@@ -28,7 +30,7 @@ rule weights:
     conda:
         ENVIRONMENT
     params:
-        source=option("source", FLOW.config.weights_dir),
+        source=lambda wildcards, output: option("source", FLOW.config.weights_dir),
     shell:
         "python -m crossres weights {wildcards.library}/{wildcards.model:q} {params.source} --output {output:q}"
         " 2>&1 | tee {log:q}"

@@ -1,13 +1,24 @@
 # One run and seed: spec → train → evaluate → record.
 #
-# The text of the spec is a parameter: a changed setting reruns that run and what depends on it, and nothing else. Data and
-# ImageNet weights are verified by digest, so their dates do not matter (`ancient`). Code that trains is no input, since a
-# changed comment must not cost GPU-hours; records name its digest instead.
+# A finished run is known by what its files say (records/finished.py). Its rules do not output it, so neither dates, places,
+# options of Snakemake nor edits of the code can train it again. To train it again, delete its folder.
 localrules:
     spec,
+    finished,
+
+
+rule finished:
+    output:
+        update(f"{RESULTS}/{{finished}}"),
+    wildcard_constraints:
+        finished=FLOW.finished,
+    shell:
+        ":"
 
 
 rule spec:
+    input:
+        lambda wildcards: FLOW.outdated(wildcards.run, int(wildcards.seed)),
     output:
         f"{RESULTS}/{{run}}/seed{{seed}}/spec.json",
     log:
@@ -32,7 +43,7 @@ rule train:
     log:
         f"{RESULTS}/{{run}}/seed{{seed}}/train.log",
     wildcard_constraints:
-        run=FLOW.computed_runs,
+        run=FLOW.to_train,
     conda:
         ENVIRONMENT
     threads: 1
@@ -42,18 +53,16 @@ rule train:
     params:
         teacher=lambda wildcards, input: option("teacher", input.get("teacher")),
         weights=lambda wildcards, input: option("weights", input.get("weights")),
-        data=DATA,
     shell:
-        "python -m crossres train --spec {input.spec:q} --data {params.data:q} {params.teacher} {params.weights}"
+        "python -m crossres train --spec {input.spec:q} --data {DATA:q} {params.teacher} {params.weights}"
         " --threads {threads} 2>&1 | tee -a {log:q}"
 
 
-# A student computes the same without this folder, so its date does not matter (`ancient`).
 rule teacher_logits:
     input:
         spec=lambda wildcards: FLOW.pass_spec(wildcards.key),
         teacher=rules.train.output.weights,
-        data=ancient(FLOW.manifest()),
+        data=FLOW.manifest,
     output:
         (lambda folder: folder if FLOW.config.keep_logits else temp(folder))(
             directory(f"{RESULTS}/{{run}}/seed{{seed}}/logits/{{key}}")
@@ -80,23 +89,21 @@ rule evaluate:
         weights=rules.train.output.weights,
         last=rules.train.output.last,
         training=rules.train.output.training,
-        data=lambda wildcards: ancient(FLOW.manifest(spec_of(wildcards).dataset.name)),
+        data=FLOW.manifest,
     output:
         f"{RESULTS}/{{run}}/seed{{seed}}/record.json",
     log:
         f"{RESULTS}/{{run}}/seed{{seed}}/evaluate.log",
     wildcard_constraints:
-        run=FLOW.computed_runs,
+        run=FLOW.to_evaluate,
     conda:
         ENVIRONMENT
     threads: 1
     resources:
         gpu=lambda wildcards: int(FLOW.uses_gpu(on_cluster())),
         gpu_pct=lambda wildcards: FLOW.gpu_share_pct(on_cluster()),
-    params:
-        data=DATA,
     shell:
-        "python -m crossres evaluate --spec {input.spec:q} --data {params.data:q}"
+        "python -m crossres evaluate --spec {input.spec:q} --data {DATA:q}"
         " --threads {threads} --output {output:q} 2>&1 | tee {log:q}"
 
 
@@ -104,7 +111,7 @@ rule evaluate:
 rule export:
     input:
         records=FLOW.records,
-        data=ancient(FLOW.manifest()),
+        data=FLOW.manifest,
         template="paper/model_card.md.j2",
         modules=FLOW.code("tools"),
     output:

@@ -1,0 +1,137 @@
+"""What is trained again, and what is not: a run is known by what its files say."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.project import copy_of_the_project, job_counts, snakemake
+
+pytestmark = pytest.mark.workflow
+SETTINGS = {"epochs": 1, "batch_size": 32, "warmup_epochs": 1, "patience_epochs": None, "precision": "fp32"}
+NETWORK = {"model": {"name": "crossres/tiny_student"}, "optimisation": SETTINGS}
+STUDENT = {**NETWORK, "teacher": "teacher", "teacher_view": {"resolution_px": 32}, "objective": {"method": "kd"}}
+SUITE: dict[str, Any] = {
+    "suite": "tiny",
+    "title": "Runs of one epoch",
+    "dataset": {"name": "shapes", "train_images": 64, "test_images": 40},
+    "seeds": [1],
+    "runs": {
+        "teacher": {**NETWORK, "objective": {"method": "ce"}},
+        "kd": {**STUDENT, "stream_seed": 1},
+        "kd_again": {**STUDENT, "stream_seed": 1},
+    },
+}
+RECORDS = [f"results/tiny/{run}/seed1/record.json" for run in SUITE["runs"]]
+
+
+def write_suite(folder: Path, **changed: Any) -> None:
+    (folder / "workflow/suites/tiny.yaml").write_text(yaml.safe_dump(SUITE | changed))
+
+
+def plan(folder: Path, *words: str, config: tuple[str, ...] = ()) -> dict[str, int]:
+    """Return the jobs that would make the records."""
+    done = snakemake(folder, "-n", "--cores", "1", *words, "--config", "suite=tiny", *config, "--", *RECORDS)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    return job_counts(said) if "Job stats" in said else {}
+
+
+def copy(source: Path, target: Path) -> Path:
+    """A fresh clone with copied results: another place, other dates, and no records of Snakemake."""
+    shutil.copytree(source, target, copy_function=shutil.copy, ignore=shutil.ignore_patterns(".snakemake"))
+    return target
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_of_the_project(tmp_path_factory.mktemp("finished"))
+    write_suite(folder)
+    done = snakemake(folder, "--cores", "2", "--config", "suite=tiny", "--", *RECORDS)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("words", [(), ("-R", "data"), ("--rerun-triggers", "mtime")])
+def test_nothing_is_left_to_do(finished: Path, words: tuple[str, ...]) -> None:
+    assert plan(finished, *words) == {}
+
+
+@pytest.mark.parametrize("words", [("--workflow-profile", "none"), ("--forceall",), ("-R", "train", "spec")])
+def test_no_option_of_snakemake_trains_again(finished: Path, words: tuple[str, ...]) -> None:
+    assert not {"train", "evaluate"} & set(plan(finished, *words))
+
+
+def test_a_data_folder_that_moved_is_no_reason_to_train_again(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "data", tmp_path / "moved")
+    assert plan(finished, config=(f"data_dir={tmp_path}/moved", f"weights_dir={tmp_path}")) == {}
+
+
+def test_results_copied_to_a_fresh_clone_are_known(finished: Path, tmp_path: Path) -> None:
+    assert plan(copy(finished, tmp_path / "clone")) == {}
+
+
+def test_a_forced_rule_leaves_finished_files_as_they_are(finished: Path, tmp_path: Path) -> None:
+    folder = copy(finished, tmp_path / "clone")
+    done = snakemake(folder, "--cores", "1", "--forceall", "--config", "suite=tiny", "--", *RECORDS)
+    assert done.returncode == 0, done.stderr
+    for path in RECORDS:
+        assert (folder / path).read_bytes() == (finished / path).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("run", "changed", "trained"),
+    [("kd", {"temperature": 2.0}, 1), ("teacher", {"label_smoothing": 0.2}, 3)],
+)
+def test_copied_results_of_another_spec_are_trained_again(
+    finished: Path, tmp_path: Path, run: str, changed: dict[str, float], trained: int
+) -> None:
+    folder = copy(finished, tmp_path / "clone")
+    entry = SUITE["runs"][run]
+    write_suite(folder, runs=SUITE["runs"] | {run: entry | {"objective": entry["objective"] | changed}})
+    later = 2e9  # in the year 2033: whatever the dates
+    for path in folder.glob("results/tiny/*/seed1/*"):
+        os.utime(path, (later, later))
+    counts = plan(folder)
+    assert (counts["train"], counts["evaluate"]) == (trained, trained)
+
+
+@pytest.mark.parametrize("name", ["record.json", "training.json", "weights.safetensors"])
+def test_a_torn_file_is_made_again(finished: Path, tmp_path: Path, name: str) -> None:
+    folder = copy(finished, tmp_path / "clone")
+    path = folder / "results/tiny/kd/seed1" / name
+    path.write_bytes(path.read_bytes()[:-40])
+    if name != "record.json":
+        path.with_name("record.json").unlink()
+    assert plan(folder)["evaluate"] == 1
+
+
+def test_a_student_of_another_teacher_s_weights_is_trained_again(finished: Path, tmp_path: Path) -> None:
+    folder = copy(finished, tmp_path / "clone")
+    for name in ("record.json", "training.json"):
+        path = folder / "results/tiny/kd/seed1" / name
+        document = json.loads(path.read_text())
+        document["provenance"]["teacher_sha256"] = "0" * 64
+        path.write_text(json.dumps(document))
+    assert plan(folder)["train"] == 1
+
+
+@pytest.mark.parametrize("words", [("-R", "data"), ()])
+def test_success_means_that_every_target_is_there(finished: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Snakemake skips a job whose inputs are all `ancient` and there while a job above it must run."""
+    folder = copy_of_the_project(tmp_path)
+    write_suite(folder)
+    shutil.copytree(finished / "data", folder / "data")
+    if not words:  # killed while it made the data: the rule has to run again
+        marker = folder / ".snakemake/incomplete"
+        marker.mkdir(parents=True)
+        (marker / base64.b64encode(b"data/shapes/manifest.json").decode()).write_text("1")
+    counts = plan(folder, *words)
+    assert counts["train"] == counts["evaluate"] == len(RECORDS)
