@@ -171,6 +171,20 @@ def _fix(path: Path) -> str:
 MAX_YAML_NODES = 1_000_000
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a repeated key, of which YAML would drop all but the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if (name := (key.tag, str(key.value))) in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: the key '{key.value}' is there a second time")
+            seen.add(name)
+        return node
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
@@ -180,7 +194,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CrossresError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     try:
-        document = yaml.safe_load(read_text(path))
+        document = yaml.load(read_text(path), Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise CrossresError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):

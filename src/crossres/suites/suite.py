@@ -17,6 +17,8 @@ from crossres.suites.spec import Augmentation, Budget, Dataset, EvaluationKind, 
 RESERVED = ("figures", "tables", "pages", "export")
 """Folders of a suite's results that hold something else than a run."""
 
+MAX_SEED = 2**32 - 1
+
 
 def _is_a_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
@@ -30,9 +32,16 @@ def _are_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
+def _is_a_seed(seed: int) -> int:
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"{seed}: a seed is a whole number from 0 to {MAX_SEED}")
+    return seed
+
+
 Name = Annotated[str, AfterValidator(_is_a_name)]
 """Name of a suite or a run, and of its folder."""
-Seeds = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_are_different)]
+Seed = Annotated[int, AfterValidator(_is_a_seed)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_are_different)]
 
 
 class Run(Strict):
@@ -48,11 +57,11 @@ class Run(Strict):
     """Run whose selected weights teach this run; null for a run that learns from the labels alone."""
     teacher_view: View | None = None
     """How the teacher sees this run's mixed batches."""
-    teacher_seed: int | None = None
+    teacher_seed: Seed | None = None
     """Seed of the teacher's run; the seed of this run when absent."""
     seeds: Seeds | None = None
     """Seeds of this run; the suite's when absent."""
-    stream_seed: int | None = None
+    stream_seed: Seed | None = None
     """Seed of the batches: order, augmentation and mixing; the seed of the run when absent. If given, all seeds of the
     run see the same batches and share a pass of their teacher; they differ in initial weights and dropout only."""
     augmentation: Augmentation = Augmentation()
@@ -138,6 +147,23 @@ class Suite(Strict):
                 raise ValueError(f"runs.{name}.teacher: no run '{run.teacher}'{nearest(run.teacher, self.runs)}")
             if run.teacher is not None and self.runs[run.teacher].teacher is not None:
                 raise ValueError(f"runs.{name}.teacher: '{run.teacher}' is itself a student")
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_have_the_seeds(self) -> Suite:
+        for name, run in self.runs.items():
+            wanted = set(self.seeds_of(name) if run.teacher_seed is None else [run.teacher_seed])
+            if run.teacher is not None and (missing := wanted - set(self.seeds_of(run.teacher))):
+                raise ValueError(
+                    f"runs.{name}: seed {min(missing)} of its teacher '{run.teacher}' is none of the suite's runs; "
+                    f"add it to the seeds of '{run.teacher}', or set teacher_seed to one of them"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _folder_is_its_own(self) -> Suite:
+        if self.suite.endswith("-truncated"):
+            raise ValueError(f"suite: '{self.suite}' is the folder of a suite under a budget; choose another name")
         return self
 
     def seeds_of(self, name: str) -> tuple[int, ...]:
