@@ -120,6 +120,57 @@ def test_epochs_that_cannot_be(changes: dict[str, Any], message: str, tmp_path: 
         read_record(path)
 
 
+def hit(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Return a record with evidence for each test image, changed."""
+    images, classes = document["spec"]["dataset"]["test_images"] or 10_000, 100
+    right = round(images * document["best"]["top1_pct"] / 100)
+    bits = "1" * right + "0" * (images - right)
+    shares = [0.0] * 14 + [right / images]
+    bins = {"images": [0] * 14 + [images], "confidence": [None] * 14 + [0.99], "accuracy": [None] * 14 + [shares[-1]]}
+    evidence = {
+        "predictions": [0] * images,
+        "correct": f"{int(bits, 2):0{images // 4}x}",
+        "best": {"per_class_pct": [50.0] * classes, "reliability": bins},
+    }
+    return merge(merge(document, evidence), changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"best": {"top1_pct": 97.0}}, r"best\.top1_pct: 97\.0000, but the history .* says 76\."),
+        ({"last": {"top1_pct": 97.0}}, r"last\.top1_pct: 97\.0000, but the history"),
+        ({"best": {"top1_pct": 150.0}}, r"best\.top1_pct: Input should be less than or equal to 100"),
+        ({"best": {"top1_pct": -5.0}}, r"best\.top1_pct: Input should be greater than or equal to 0"),
+        ({"best": {"per_class_pct": [50.0] * 99}}, r"best\.per_class_pct: not one for each of the 100 classes"),
+        ({"best": {"per_class_pct": [150.0] * 100}}, r"best\.per_class_pct"),
+        ({"best": {"reliability": {"images": [0] * 14 + [9_999]}}}, r"reliability\.images: their sum is not 10000"),
+        ({"best": {"reliability": {"images": [0] * 15}}}, r"reliability\.images: their sum is not 10000"),
+        ({"best": {"reliability": {"accuracy": [0.5] * 15}}}, r"best\.reliability: 50\.0000, but top1_pct"),
+        ({"predictions": [0] * 9_999 + [9_999]}, r"predictions: 9999 is no class of cifar100"),
+        ({"predictions": [0] * 9_999 + [-1]}, r"predictions"),
+        ({"predictions": [0] * 9_999}, r"predictions: not one for each of the 10000 test images"),
+        ({"predictions": []}, r"predictions: not one for each of the 10000 test images"),
+        ({"predictions": None}, r"predictions: recorded without `correct`"),
+        ({"correct": None}, r"predictions: recorded without `correct`"),
+        ({"correct": ""}, r"correct: "),
+        ({"correct": "z" * 2_500}, r"correct: "),
+        ({"correct": "f" * 2_500}, r"best\.top1_pct: .*, but `correct` in the same record says 100"),
+    ],
+    ids=range(19),
+)
+def test_a_record_is_held_to_its_own_evidence(changes: dict[str, Any], message: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_json(path, hit(read_json(files.shipped_record("published", "kd_32", 42)), **changes))
+    if message is None:
+        read_record(path)
+        return
+    with pytest.raises(CrossresError, match=message) as caught:
+        read_record(path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("content", ["{", "[" * 100_000, "\xff"])
 def test_what_is_no_json_is_named(content: str, tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text(content, encoding="latin1")

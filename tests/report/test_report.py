@@ -315,6 +315,16 @@ def test_a_suite_of_one_run_has_a_report(tmp_path: Path) -> None:
         assert "Limitations" in text_of(tmp_path / "report.pdf")
 
 
+def test_a_teacher_that_is_never_right_leaves_retention_undefined(demo: Suite, tmp_path: Path) -> None:
+    specs = [demo.resolve(run, seed) for run, seed in demo.jobs()]
+    wrong = [synthetic(spec, 0.0 if spec.teacher is None else 30.0) for spec in specs]
+    assert summarise(wrong)["retention_pct"].isna().all()
+    text = prose(source_of(demo, wrong, tmp_path))
+    assert "has no retention to show" in text
+    one = [synthetic(spec, 0.0 if spec.run == "teacher_64" else 30.0) for spec in specs]
+    assert "Retention ranges from 100.00" in prose(source_of(demo, one, tmp_path / "one")).replace("\\,", "")
+
+
 def test_the_time_of_a_part_is_in_the_unit_of_the_whole(demo: Suite) -> None:
     for minutes, whole, part in (
         (0.01, "4.2", "1.2\u00a0seconds"),

@@ -393,6 +393,18 @@ def test_mixup_is_the_convex_combination(images):
         assert sorted(mixing.partner) == list(range(32))
 
 
+def test_a_teachers_own_images_get_the_students_draws_at_their_scale(images):
+    """Of an image of which each pixel is made four, the student's batch with each pixel made four."""
+    settings = Augmentation(erase_prob=0.5)
+    labels, larger = torch.arange(len(images)), images.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    student = Stream(settings, images, labels, 42, 32, CIFAR100_NORMALISATION)
+    teacher = Stream(settings, larger, labels, 42, 32, CIFAR100_NORMALISATION, drawn_px=32)
+    for epoch in (1, 2):
+        for one, other in zip(student.epoch(epoch), teacher.epoch(epoch), strict=True):
+            assert torch.equal(other.images, one.images.repeat_interleave(2, 2).repeat_interleave(2, 3))
+            assert all(map(torch.equal, one.targets, other.targets))
+
+
 def test_mix_leaves_its_input_alone():
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     before = images.clone()

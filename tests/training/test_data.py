@@ -278,6 +278,8 @@ def test_real_cifar100(cifar100_folder: Path, tmp_path: Path) -> None:
         entry = pickle.load(file, encoding="latin1")
     assert np.array_equal(images.test.images.flatten(1).numpy(), entry["data"])
     assert images.test.labels.tolist() == entry["fine_labels"]
+    superclasses = DATASETS["cifar100"].superclasses
+    assert [superclasses[label] for label in entry["fine_labels"]] == entry["coarse_labels"]
 
 
 def test_the_normalisation_of_the_real_cifar10(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from crossres.training.evaluate import (
     pack_weights,
     predict,
     reliability,
+    superclass_confusion,
 )
 from crossres.training.loop import Trainer
 from crossres.training.models import build
@@ -112,6 +113,25 @@ def test_accuracy_of_each_class() -> None:
     for label in range(20):
         expected = 100 * correct[labels == label].mean() if label != 4 else 0
         assert per_class[label] == pytest.approx(expected, abs=5e-5)
+
+
+def test_the_bins_hold_what_the_calibration_error_is_made_of() -> None:
+    logits, labels = random_logits(777, 20, 3.0, seed=5)
+    confidence, correct = softmax(logits).max(1), logits.argmax(1) == labels
+    bins = figures_of(torch.from_numpy(logits), torch.from_numpy(labels), 1).reliability
+    assert bins is not None
+    for number in range(CALIBRATION_BINS):
+        inside = (confidence > number / 15) & (confidence <= (number + 1) / 15)
+        assert bins.images[number] == inside.sum()
+        means = (bins.confidence[number], bins.accuracy[number])
+        assert means == (
+            pytest.approx((confidence[inside].mean(), correct[inside].mean())) if inside.any() else (None, None)
+        )
+
+
+def test_superclasses_are_confused_where_classes_of_two_are() -> None:
+    predicted, labels = torch.tensor([0, 1, 2, 3, 3]), torch.tensor([1, 1, 3, 3, 0])
+    assert superclass_confusion(predicted, labels, (0, 0, 1, 1)) == [[2, 1], [0, 2]]
 
 
 def test_a_perfect_and_a_hopeless_network() -> None:

@@ -19,10 +19,10 @@ from crossres.suites.methods.dkd import DKD, decoupled_divergences
 from crossres.suites.passes import pass_key
 from crossres.suites.spec import Budget, Spec, View
 from crossres.suites.suite import load_suite, merge
-from crossres.training.data import load_splits
+from crossres.training.data import Split, load_splits
 from crossres.training.evaluate import load_network, predict
 from crossres.training.loop import Trainer
-from crossres.training.probe import parameter_gradients, probed
+from crossres.training.probe import Probe, parameter_gradients, probed
 from crossres.training.progress import ProgressBar
 from crossres.training.teacher import store_pass
 
@@ -185,6 +185,25 @@ def test_gradients_at_the_parameters_are_those_of_the_terms(taught: Path) -> Non
     for one, other in (("ce", "tckd"), ("ce", "nckd"), ("tckd", "nckd")):
         cosine = torch.nn.functional.cosine_similarity(expected[one], expected[other], dim=0)
         assert found[f"cos_{one}_{other}"] == pytest.approx(cosine.item(), abs=1e-3)
+
+
+def test_a_probe_measures_in_the_precision_of_the_training(taught: Path) -> None:
+    network = load_network(taught, CPU)[0]
+    draw = torch.Generator().manual_seed(1)
+    split = Split(torch.randint(256, (40, 3, 32, 32), generator=draw).byte(), torch.arange(40) % 20)
+    spec, seen = spec_of("kd_32", probe_images=40), []
+
+    def teacher(images: Tensor) -> Tensor:
+        seen.append(network.eval()(images).detach())
+        return seen[-1]
+
+    measured = {}
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        measured[precision] = Probe(spec, split, teacher, split, precision).measure(network, 1)["mixup"]  # type: ignore[arg-type]
+        assert seen[-1].dtype == dtype
+    one, other = measured.values()
+    assert one != other
+    assert one.ce_norm == pytest.approx(other.ce_norm, rel=0.05)
 
 
 def test_a_probe_takes_a_teacher() -> None:

@@ -27,7 +27,7 @@ from torchvision.ops import StochasticDepth
 from crossres import files
 from crossres.base import CrossresError
 from crossres.records.record import Checkpoint, Epoch, TrainingResult, read_record
-from crossres.suites.datasets import CIFAR100_NORMALISATION, Normalisation
+from crossres.suites.datasets import CIFAR100_NORMALISATION
 from crossres.suites.methods import Targets
 from crossres.suites.methods.ce import CrossEntropy
 from crossres.suites.methods.dkd import DKD
@@ -244,11 +244,12 @@ def noisy(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     return noisy_build
 
 
-def accuracy_by_chance(network: nn.Module, split: Any, normalisation: Normalisation) -> tuple[float, float]:
+def accuracy_by_chance(network: nn.Module, split: Any, spec: Spec) -> evaluate.Score:
     """Score a network with a number that depends on every bit of its logits, so that any epoch may be the best."""
-    logits = evaluate.predict(network, split.images, normalisation)
+    logits = evaluate.predict(network, split.images, spec.dataset.info.normalisation)
     bits = logits.numpy().view(np.uint32).sum(dtype=np.uint64)
-    return float(bits % 10_007) / 10_007 * 100, functional.cross_entropy(logits, split.labels).item()
+    loss = functional.cross_entropy(logits, split.labels).item()
+    return evaluate.Score(float(bits % 10_007) / 10_007 * 100, loss, None)
 
 
 RESUMED = {
@@ -323,7 +324,7 @@ def test_the_teacher_stays_as_it_is_and_in_evaluation(bench: Bench, monkeypatch:
     trainer.network.register_forward_pre_hook(lambda module, inputs: modes.append(None))
     trainer.network.train()
     trainer.fit(quiet(spec))
-    assert modes.count(False) == EPOCHS * STEPS
+    assert modes.count(False) == EPOCHS * STEPS + 1, "every step, and the test images once"
     assert True not in modes
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.parameters())
@@ -373,7 +374,7 @@ def test_a_missing_teacher_is_named(bench: Bench) -> None:
 
 def test_a_teacher_cannot_be_shown_what_is_not_there(bench: Bench) -> None:
     with pytest.raises(CrossresError, match="teacher_view: the batch is 32 px, not 64; use kind: upsampled"):
-        bench.trainer(spec_of("kd_64_to_32", teacher_view={"kind": "resized"}))
+        bench.trainer(spec_of("kd_64_to_32", teacher_view={"kind": "native"}))
 
 
 # --------------------------------------------------------------------------------------------------- non-finite steps
@@ -797,12 +798,12 @@ def test_a_full_disk_leaves_the_old_state_and_the_run_goes_on_later(
 # ---------------------------------------------------------------------------------------------------------- selection
 
 
-def scripted(test: list[float], validation: list[float] | None = None) -> Callable[..., tuple[float, float]]:
+def scripted(test: list[float], validation: list[float] | None = None) -> Callable[..., evaluate.Score]:
     """Return what stands for the scores of one epoch after another; the validation split is the smaller one."""
     scores = {"test": iter(test), "validation": iter(validation or [])}
 
-    def score(network: nn.Module, split: Any, normalisation: Normalisation) -> tuple[float, float]:
-        return next(scores["validation" if len(split.labels) == 20 else "test"]), 1.0
+    def score(network: nn.Module, split: Any, spec: Spec) -> evaluate.Score:
+        return evaluate.Score(next(scores["validation" if len(split.labels) == 20 else "test"]), 1.0, None)
 
     return score
 
@@ -859,14 +860,20 @@ def test_a_part_of_a_schedule_is_the_beginning_of_the_whole(bench: Bench) -> Non
     assert not part.stopped_early
 
 
-def test_the_score_counts_every_image(bench: Bench) -> None:
-    trainer = bench.trainer(spec_of(dataset={"test_images": 503}))
-    accuracy, loss, _ = evaluate.score(trainer.network, trainer.images.test, trainer.spec)
+@pytest.mark.parametrize("evaluation", ["exact", "thesis"])
+def test_the_score_counts_every_image(evaluation: str, bench: Bench) -> None:
+    spec = spec_of(dataset={"test_images": 503}, evaluation=evaluation)
+    trainer = bench.trainer(spec)
+    accuracy, loss, of_batches = evaluate.score(trainer.network, trainer.images.test, trainer.spec)
     logits = evaluate.predict(trainer.network, trainer.images.test.images, CIFAR100_NORMALISATION).double().numpy()
     labels = trainer.images.test.labels.numpy()
     assert accuracy == 100 * np.mean(logits.argmax(1) == labels)
     log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    assert loss == pytest.approx(-log_probabilities[np.arange(503), labels].mean(), rel=1e-6)
+    losses = -log_probabilities[np.arange(503), labels]
+    assert loss == pytest.approx(losses.mean(), rel=1e-6)
+    size = spec.optimisation.batch_size
+    batches = [losses[start : start + size].mean() for start in range(0, 503, size)]
+    assert of_batches == (pytest.approx(np.mean(batches), rel=1e-6) if evaluation == "thesis" else None)
 
 
 # ------------------------------------------------------------------------------------------------- what a run leaves

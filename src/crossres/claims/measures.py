@@ -183,7 +183,7 @@ class EpochStatistic(Measure):
             case "min":
                 return min(values)
             case "last_over_min":
-                return values[-1] / min(values)
+                return values[-1] / min(values) if min(values) else None
         assert self.threshold is not None
         return float(sum(value > self.threshold for value in values))
 

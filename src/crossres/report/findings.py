@@ -81,8 +81,9 @@ class Findings:
 
     @property
     def students_by_retention(self) -> list[str]:
-        """The students from the lowest retention to the highest."""
-        return sorted(self.facts.runs("student"), key=lambda run: self.facts.value(run, "retention_pct"))
+        """The students from the lowest retention to the highest; those of a teacher at 0 % have none."""
+        defined = self.facts.table["retention_pct"].dropna()
+        return sorted(defined.index, key=lambda run: self.facts.value(run, "retention_pct"))
 
     @property
     def teachers_in_use(self) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crossres.base import CrossresError
 from crossres.suites.datasets import Normalisation
-from crossres.suites.spec import Spec, View
+from crossres.suites.spec import Spec
 from crossres.training.augment import MixedBatch, Stream, upsample
 from crossres.training.data import class_names, load_splits
 
@@ -48,7 +48,11 @@ def contact_sheet(spec: Spec, data_root: Path, epoch: int, step: int, images: in
     names = class_names(spec.dataset, data_root)
     views = [("student" if spec.teacher else "network", batch.images)]
     if spec.teacher:
-        views.append(("teacher", upsample(batch.images, (spec.teacher_view or View()).resolution_px)))
+        seen, view = batch.images, spec.teacher_view or spec.view
+        if spec.teacher_resizes:
+            own = load_splits(spec.dataset, view, data_root, torch.device("cpu")).train
+            seen = Stream.of(spec, *own).batch(epoch, step - 1).images
+        views.append(("teacher", upsample(seen, view.resolution_px)))
     sheet = _draw(spec, batch, views, names, min(images, len(batch.images)), f"epoch {epoch}, step {step}")
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG")
