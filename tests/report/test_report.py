@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -517,6 +518,28 @@ def test_the_first_page_of_a_truncated_demo_says_so(demo: Suite, tmp_path: Path)
     assert "are truncated: training was cut by a budget (train images 100 and epochs 2)" in text
     assert f"Non-finite steps. In {2 * 3 * len(suite.jobs())} training steps" in text
     assert SPECIALS in text.replace(" ", "")
+
+
+@needs_latex
+def test_a_thousand_records_are_reported(demo: Suite, tmp_path: Path) -> None:
+    """Nothing grows with the square of the runs. The bounds are several times what two cores take."""
+    student = demo.runs["kd_32"].model_copy(update={"thesis_id": None})
+    weights = [round(0.1 + number / 1000, 3) for number in range(200)]
+    students = {
+        f"kd_{weight}".replace(".", "_"): student.model_copy(
+            update={"objective": student.objective.model_copy(update={"kd_weight": weight})}
+        )
+        for weight in weights
+    }
+    teachers = {name: run for name, run in demo.runs.items() if run.teacher is None}
+    suite = changed(demo, runs={**teachers, **students}, seeds=(1, 2, 3, 4, 5), factors={})
+    records = [synthetic(suite.resolve(*job), 50.0 + index % 40) for index, job in enumerate(suite.jobs())]
+    assert len(records) >= 1_000
+    started = time.process_time()
+    tex = source_of(suite, records, tmp_path)
+    assert time.process_time() - started < 30
+    assert build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures") == []
+    assert all(label in text_of(tmp_path / "report.pdf").replace(" ", "") for label in list(students)[::50])
 
 
 PRINTED = sorted({char for char in map(chr, range(33, 0x3000)) if "U+" not in escape(char)})

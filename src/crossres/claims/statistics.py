@@ -6,6 +6,7 @@ The numerics are SciPy's and statsmodels'; this module fixes the method for each
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -46,7 +47,12 @@ def half_width(values: Iterable[float], level: float = LEVEL) -> float:
     kept = [value for value in values if not math.isnan(value)]
     if len(kept) < 2:
         return math.nan
-    return float(stats.t.ppf((1 + level) / 2, len(kept) - 1) * stats.sem(kept))
+    return float(_t_quantile((1 + level) / 2, len(kept) - 1) * (np.std(kept, ddof=1) / math.sqrt(len(kept))))
+
+
+@functools.cache
+def _t_quantile(probability: float, freedom: int) -> float:
+    return float(stats.t.ppf(probability, freedom))
 
 
 def t_test(values: Sequence[float], bound: float = 0.0) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,10 +12,12 @@ from crossres.report.facts import Facts
 from crossres.report.latex import stacked
 from crossres.report.numbers import Number, mean, signed
 from crossres.report.tabular import MISSING
-from crossres.suites.compare import SETTINGS, differences, setting_text
+from crossres.suites.compare import SETTINGS, differing, setting_texts
 
 SETTINGS_COLUMNS = 8
 """Runs that a table of settings holds."""
+MAX_PAIRS = 40
+"""Pairs that fit on a page; their number grows with the square of the runs."""
 
 
 class SettingsTable(NamedTuple):
@@ -50,8 +53,9 @@ class Comparisons:
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
-        specs = facts.specs
-        self.settings = SettingsTable.of({s.name: [setting_text(s, run, specs) for run in specs] for s in SETTINGS})
+        self.texts = {run: setting_texts(run, facts.specs) for run in facts.specs}
+        by_setting = zip(*self.texts.values(), strict=True)
+        self.settings = SettingsTable.of({s.name: texts for s, texts in zip(SETTINGS, by_setting, strict=True)})
 
     @property
     def shared_rows(self) -> list[list[str]]:
@@ -64,25 +68,32 @@ class Comparisons:
         """The settings in which the runs differ, `SETTINGS_COLUMNS` runs a table; the prose gives the networks."""
         varying = [(name, values) for name, values in self.settings.varying if name != "Network"]
         tables = []
-        for columns in _chunks(range(len(self.facts.by_run)), SETTINGS_COLUMNS) if varying else []:
-            head = ["Setting", *(stacked(self.facts.label(self.facts.runs()[column])) for column in columns)]
+        runs = self.facts.runs()
+        for columns in _chunks(range(len(runs)), SETTINGS_COLUMNS) if varying else []:
+            head = ["Setting", *(stacked(self.facts.label(runs[column])) for column in columns)]
             rows = [[name, *(values[column] or MISSING for column in columns)] for name, values in varying]
             tables.append(VaryingTable(head, rows))
         return tables
 
     def differ_in(self, first: str, second: str, except_for: str = "") -> list[str]:
         """Return the settings in which two runs differ, but for those whose names start so."""
-        texts = map(str, differences(first, second, self.facts.specs))
+        texts = map(str, differing(self.texts[first], self.texts[second]))
         return [text for text in texts if not (except_for and text.startswith(except_for))]
 
     @cached_property
-    def pairs(self) -> list[tuple[str, str]]:
-        """The pairs of runs, teachers apart, that differ in at most two groups of settings."""
+    def close_pairs(self) -> dict[tuple[str, str], int]:
+        """The pairs of runs, teachers apart, that differ in at most two groups, and in how many settings."""
         runs = self.facts.runs("student") + self.facts.runs("alone")
-        pairs = [(first, second) for index, first in enumerate(runs) for second in runs[index + 1 :]]
-        return [pair for pair in pairs if len({d.setting.group for d in differences(*pair, self.facts.specs)}) <= 2]
+        found = {pair: differing(*map(self.texts.__getitem__, pair)) for pair in itertools.combinations(runs, 2)}
+        return {pair: len(all_) for pair, all_ in found.items() if len({one.setting.group for one in all_}) <= 2}
 
-    @property
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The close pairs; of many, those that differ in the fewest settings."""
+        shown = set(sorted(self.close_pairs, key=self.close_pairs.__getitem__)[:MAX_PAIRS])
+        return [pair for pair in self.close_pairs if pair in shown]
+
+    @cached_property
     def pair_rows(self) -> list[list[str]]:
         """The cells of the table of pairs: the two runs, the second's gain in points, and what they differ in."""
         label, rows = self.facts.label, []

@@ -30,6 +30,7 @@ class Facts:
         self.records = [record for found in self.by_run.values() for record in found]
         self.specs = {run: found[0].spec for run, found in self.by_run.items()}
         self.table = per_run(summary).set_index("run", drop=False).loc[list(self.by_run)]
+        self._roles = self.table["role"].to_dict()
 
     # Runs
 
@@ -48,7 +49,7 @@ class Facts:
 
     def runs(self, role: Role | None = None) -> list[str]:
         """Return the names of all runs, or of those with one role, in the suite's order."""
-        return [run for run in self.by_run if role in (None, self.table.at[run, "role"])]
+        return [run for run in self.by_run if role in (None, self._roles[run])]
 
     def taught_by(self, teacher: str) -> list[str]:
         """Return the students of a teacher."""

@@ -112,17 +112,28 @@ def setting_text(setting: Setting, run: str, specs: Mapping[str, Spec]) -> str |
     return plain(value)
 
 
+def setting_texts(run: str, specs: Mapping[str, Spec]) -> list[str | None]:
+    """Return every setting of a run as text, in the order of `SETTINGS`."""
+    return [setting_text(setting, run, specs) for setting in SETTINGS]
+
+
 def differences(first: str, second: str, specs: Mapping[str, Spec]) -> list[Difference]:
     """Return the settings in which two runs differ, in the order of `SETTINGS`.
 
     A setting that only one of them uses follows from another, such as the method, and is left out.
     """
+    return differing(setting_texts(first, specs), setting_texts(second, specs))
+
+
+def differing(first: Sequence[str | None], second: Sequence[str | None]) -> list[Difference]:
+    """Return the differences of two runs from the texts of their settings."""
     found = []
-    for setting in SETTINGS:
-        one, other = (setting_text(setting, run, specs) for run in (first, second))
+    for setting, one, other in zip(SETTINGS, first, second, strict=True):
+        if one == other:
+            continue
         if setting.path == "teacher":
             one, other = one or "none", other or "none"
-        if one is not None and other is not None and one != other:
+        if one is not None and other is not None:
             found.append(Difference(setting, one, other))
     return found
 
