@@ -1,8 +1,13 @@
 # The whole workflow: data → spec → train → evaluate → summary → tables, figures → report.
 # What to run is one YAML file in workflow/suites/; how to run it is config/config.yaml.
+import os
+
+# The project, as seen from the working directory, which holds data and results: with `--directory`, with `-s` from elsewhere
+# and as a module, these are two folders.
+ROOT = os.path.relpath(os.path.realpath(workflow.current_basedir.get_path_or_uri(secret_free=True)))
 
 
-configfile: "config/config.yaml"
+configfile: os.path.normpath(f"{ROOT}/config/config.yaml")
 
 
 include: "workflow/rules/common.smk"

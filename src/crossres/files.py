@@ -1,6 +1,7 @@
 """Files: where each is, and how it is written and read.
 
-Paths are relative to the project's root. With Snakemake wildcards as names (`"{run}"`), they are patterns.
+Paths are relative to the working directory, which is the root of the project unless the workflow runs elsewhere. With
+Snakemake wildcards as names (`"{run}"`), they are patterns.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import yaml
 
 from crossres.base import CrossresError
 
+ROOT = Path(os.environ.get("CROSSRES_ROOT", ""))
+"""The project's root, where its own files are; jobs of a workflow that runs elsewhere are told."""
 RESULTS = Path("results")
-SHIPPED = Path("paper/records")
-SUITES = Path("workflow/suites")
-TEMPLATES = Path("paper")
+SHIPPED = ROOT / "paper/records"
+SUITES = ROOT / "workflow/suites"
+TEMPLATES = ROOT / "paper"
 CHECKPOINT = "checkpoint.json"
 LOCK = ".lock"
-BENCHMARKS = Path("benchmarks/results")
+BENCHMARKS = ROOT / "benchmarks/results"
 CLAIMS = TEMPLATES / "claims.yaml"
 
 

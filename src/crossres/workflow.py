@@ -35,7 +35,7 @@ class Workflow:
     config: Config
     suite: Suite
     basedir: Path
-    """Root of the project."""
+    """Root of the project, from the working directory."""
     uses_apptainer: bool
     """Snakemake was told to run the jobs in an image."""
     uses_conda: bool
@@ -71,9 +71,10 @@ class Workflow:
 
     def code(self, *folders: str) -> list[str]:
         """Return every module of some rooms, as inputs of the rule that runs them, and the file of that rule."""
-        root = self.basedir / "src/crossres"
-        modules = (path for folder in folders for path in sorted((root / folder).rglob("*.py")))
-        return [f"src/crossres/{path.relative_to(root).as_posix()}" for path in modules] + ["workflow/rules/report.smk"]
+        modules = (
+            path for folder in folders for path in sorted((self.basedir / "src/crossres" / folder).rglob("*.py"))
+        )
+        return [path.as_posix() for path in (*modules, self.basedir / "workflow/rules/report.smk")]
 
     def run_dir(self, run: str, seed: int | str) -> str:
         return files.run_dir(Path(self.results), run, seed).as_posix()
@@ -206,7 +207,8 @@ class Workflow:
         variables = [
             f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"' if on_host else "",
             f"CROSSRES_IMAGE_DIGEST={digest}" if digest else "",
-            f"PYTHONPATH={shlex.quote(str(self.basedir / 'src'))}",
+            f"CROSSRES_ROOT={shlex.quote(str(self.basedir))}",
+            f"PYTHONPATH={shlex.quote(str((self.basedir / 'src').resolve()))}",
             f"CROSSRES_DEVICE={self.device}",
             f"{VISIBLE}={shlex.quote(','.join(self.gpus))}" if len(self.gpus) > 1 else "",
             f"CROSSRES_CUDA_GRAPH={int(self.config.cuda_graph)}",

@@ -1,10 +1,12 @@
 # What the rules share. What they ask is answered by src/crossres/workflow.py; what needs Snakemake itself is here.
+import os
 import shlex
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+sys.path.insert(0, os.path.abspath(f"{ROOT}/src"))
+os.environ["CROSSRES_ROOT"] = ROOT
 
 from snakemake.settings.types import DeploymentMethod
 
@@ -28,7 +30,7 @@ with one_line_errors():
     methods = [
         method in deployment.deployment_method for method in (DeploymentMethod.APPTAINER, DeploymentMethod.CONDA)
     ]
-    FLOW = Workflow.read(config, Path(workflow.basedir), *methods)
+    FLOW = Workflow.read(config, Path(ROOT), *methods)
     shell.prefix(FLOW.shell_prefix())
     workflow.global_resources.setdefault("gpu_pct", 100 * max(1, len(FLOW.gpus)))
     if FLOW.in_image:
@@ -36,7 +38,7 @@ with one_line_errors():
 
 RESULTS = FLOW.results
 DATA = FLOW.data
-ENVIRONMENT = str(Path(workflow.basedir) / "envs/environment.yaml")
+ENVIRONMENT = os.path.abspath(f"{ROOT}/envs/environment.yaml")
 
 
 wildcard_constraints:
@@ -44,6 +46,11 @@ wildcard_constraints:
     key="[0-9a-f]+",
     seed="[0-9]+",
     library="[a-z]+",
+
+
+def packaged(path):
+    """Return the path of a file of the project."""
+    return os.path.normpath(f"{ROOT}/{path}")
 
 
 def spec_of(wildcards):

@@ -37,7 +37,7 @@ rule audit:
     input:
         summary=rules.summary.output,
         records=FLOW.records,
-        claims="paper/claims.yaml",
+        claims=packaged("paper/claims.yaml"),
         modules=FLOW.code("suites", "claims"),
     output:
         report(f"{RESULTS}/claims.json", category="Claims", labels={"document": "claims.json"}),
@@ -67,8 +67,8 @@ rule claims:
 rule table:
     input:
         summary=rules.summary.output,
-        module="src/crossres/report/tables/{name}.py",
-        shared="src/crossres/report/tabular.py",
+        module=packaged("src/crossres/report/tables/{name}.py"),
+        shared=packaged("src/crossres/report/tabular.py"),
     output:
         report(
             f"{RESULTS}/tables/{{name}}.csv",
@@ -92,9 +92,9 @@ rule figure:
     input:
         summary=rules.summary.output,
         records=FLOW.records,
-        module="src/crossres/report/figures/{name}.py",
+        module=packaged("src/crossres/report/figures/{name}.py"),
         shared=FLOW.code("report/drawing"),
-        style="src/crossres/report/drawing/journal.mplstyle",
+        style=packaged("src/crossres/report/drawing/journal.mplstyle"),
     output:
         f"{RESULTS}/figures/{{name}}.pdf",
         report(
@@ -120,7 +120,7 @@ rule tex:
         records=FLOW.records,
         figures=FLOW.products("figures", ".pdf"),
         tables=FLOW.products("tables", ".tex"),
-        template=sorted(map(str, Path("paper/report").glob("*.tex.j2"))),
+        template=sorted(map(str, Path(packaged("paper/report")).glob("*.tex.j2"))),
         claims=rules.audit.output,
         modules=FLOW.code("claims", "report"),
     output:
@@ -141,7 +141,7 @@ rule pdf:
     input:
         source=rules.tex.output,
         figures=FLOW.products("figures", ".pdf"),
-        bibliography="paper/references.bib",
+        bibliography=packaged("paper/references.bib"),
     output:
         report(f"{RESULTS}/report.pdf", category="Report", labels={"document": "report.pdf"}),
     log:
@@ -159,7 +159,7 @@ rule pages:
         summary=rules.summary.output,
         records=FLOW.records,
         claims=rules.audit.output,
-        template="paper/page.html.j2",
+        template=packaged("paper/page.html.j2"),
         modules=FLOW.code("claims", "report"),
     output:
         claims=report(f"{RESULTS}/pages/claims.html", category="Claims", labels={"document": "claims"}),

@@ -112,7 +112,7 @@ rule export:
     input:
         records=FLOW.records,
         data=FLOW.manifest,
-        template="paper/model_card.md.j2",
+        template=packaged("paper/model_card.md.j2"),
         modules=FLOW.code("tools"),
     output:
         expand(
