@@ -213,7 +213,7 @@ def test_the_digest_is_kept_until_the_image_changes(
 def test_the_record_and_the_report_name_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     assert deployment.image_name() is None
     monkeypatch.setenv("APPTAINER_CONTAINER", "/somewhere/other.sif")
-    assert deployment.image_name() == "/somewhere/other.sif"
+    assert deployment.image_name() == "other.sif"
     monkeypatch.setenv("CROSSRES_IMAGE", tag := "crossres:0123456789ab")
     assert deployment.image_name() == tag
     monkeypatch.setenv("CROSSRES_IMAGE_DIGEST", digest := f"sha256:{'abcdef' * 10}0000")

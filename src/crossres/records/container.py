@@ -95,13 +95,13 @@ def digest(image: str | None) -> str | None:
 
 
 def image_name() -> str | None:
-    """Return the tag and digest of the image that this process runs in; None outside a container.
+    """Return the tag, or the file's name, and the digest of the image that this process runs in; None outside one.
 
     The digest has to be given in the environment. The workflow does so; with Docker, it takes
     `docker run --env CROSSRES_IMAGE_DIGEST=...`.
     """
     if not is_inside():
         return None
-    tag = next(os.environ[name] for name in INSIDE if os.environ.get(name))
+    tag = os.environ.get(INSIDE[0]) or next(Path(os.environ[name]).name for name in INSIDE if os.environ.get(name))
     given = os.environ.get("CROSSRES_IMAGE_DIGEST")
     return f"{tag}@{given}" if given else tag
