@@ -32,7 +32,8 @@ from crossres.suites.methods import Targets
 from crossres.suites.methods.ce import CrossEntropy
 from crossres.suites.methods.dkd import DKD
 from crossres.suites.methods.kd import KD
-from crossres.suites.spec import Budget, Optimisation, Spec
+from crossres.suites.passes import pass_key
+from crossres.suites.spec import Budget, Model, Optimisation, Spec
 from crossres.suites.suite import Suite, load_suite, merge
 from crossres.training import evaluate, models, smallnet
 from crossres.training import loop as train
@@ -41,10 +42,11 @@ from crossres.training.augment import MixedBatch
 from crossres.training.checkpoint import discard_state
 from crossres.training.loop import Trainer, learning_rate
 from crossres.training.progress import ProgressBar
-from crossres.training.step import Tally, adamw
+from crossres.training.step import Step, Tally, adamw
+from crossres.training.teacher import store_pass
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 EPOCHS = 3
 STEPS, BATCH = 3, 16
 TINY = Budget(train_images=STEPS * BATCH + 12, test_images=60, epochs=EPOCHS)
@@ -103,6 +105,15 @@ class Bench:
     def fit(self, spec: Spec, name: str = "run", progress: ProgressBar | None = None) -> TrainingResult:
         training = self.trainer(spec, name).fit(progress or quiet(spec))
         discard_state(self.folder / name, training)
+        return training
+
+    def fit_on_cuda(
+        self, spec: Spec, name: str, capture: bool = True, progress: ProgressBar | None = None
+    ) -> TrainingResult:
+        teacher = self.teachers / f"{spec.teacher}.safetensors" if spec.teacher else None
+        trainer = Trainer(spec, self.root, self.folder / name, CUDA, teacher, capture=capture)
+        training = trainer.fit(progress or quiet(spec))
+        assert trainer.step.not_captured is None
         return training
 
     def kill(self, spec: Spec, name: str, *point: int | None) -> None:
@@ -952,26 +963,114 @@ def test_a_terminal_has_a_bar_that_knows_where_it_resumed() -> None:
     assert "31.25 %" in stream.getvalue()
 
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def on_cuda(test: Callable[..., None]) -> Callable[..., None]:
+    return pytest.mark.gpu(pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")(test))
 
 
-@pytest.mark.gpu
-@needs_cuda
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+PRECISIONS = pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+
+
+@on_cuda
+@PRECISIONS
 @pytest.mark.parametrize("run", ["teacher_32", "kd_32", "kd_64_to_32"])
 def test_a_captured_step_is_the_eager_one(bench: Bench, run: str, precision: str) -> None:
     """Three steps an epoch are eager, so the batches are made smaller: most of the steps are replayed."""
     spec = spec_of(run, optimisation={"precision": precision, "batch_size": 4})
-    teacher = bench.teachers / f"{spec.teacher}.safetensors" if spec.teacher else None
-    histories = []
-    for name, capture in (("eager", False), ("captured", True)):
-        device = torch.device("cuda")
-        trainer = Trainer(spec, bench.root, bench.folder / name, device, teacher, capture=capture)
-        histories.append(trainer.fit(quiet(spec)).history)
-        assert trainer.step.not_captured is None
-    for eager, captured in zip(*histories, strict=True):
-        assert captured.train_loss == pytest.approx(eager.train_loss, rel=1e-3)
-        assert captured.grad_norm == pytest.approx(eager.grad_norm, rel=1e-2)
+    eager, captured = (bench.fit_on_cuda(spec, str(capture), capture).history for capture in (False, True))
+    for one, other in zip(eager, captured, strict=True):
+        assert other.train_loss == pytest.approx(one.train_loss, rel=1e-3)
+        assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-2)
+
+
+@on_cuda
+@PRECISIONS
+def test_a_run_on_cuda_learns_and_is_repeatable_and_resumable(bench: Bench, precision: str) -> None:
+    spec = spec_of(optimisation={"precision": precision})
+    training = bench.fit_on_cuda(spec, "whole")
+    assert training.provenance.precision == precision
+    assert training.history[-1].train_loss < training.history[0].train_loss
+    assert all(entry.nonfinite_steps == 0 for entry in training.history)
+    bench.fit_on_cuda(spec, "again")
+    assert bench.results("again") == bench.results("whole")
+    with pytest.raises(Killed):
+        bench.fit_on_cuda(spec, "killed", progress=Killing(2, 2))
+    resumed = bench.fit_on_cuda(spec, "killed")
+    assert resumed.cost.resumptions == 1
+    for one, other in zip(training.history, resumed.history, strict=True):
+        assert other.train_loss == pytest.approx(one.train_loss, rel=1e-3)
+
+
+@on_cuda
+@PRECISIONS
+def test_stored_and_live_are_equal_on_cuda(bench: Bench, precision: str) -> None:
+    spec = spec_of(optimisation={"precision": precision})
+    bench.fit_on_cuda(spec, "live")
+    weights = bench.folder / "teacher" / "weights.safetensors"
+    weights.parent.mkdir()
+    shutil.copy(bench.teachers / f"{spec.teacher}.safetensors", weights)
+    folder = files.logits_dir(weights.parent, pass_key(spec))
+    store_pass(spec, weights, bench.root, EPOCHS, folder, CUDA, quiet(spec))
+    trainer = Trainer(spec, bench.root, bench.folder / "stored", CUDA, weights, capture=True)
+    assert trainer.fit(quiet(spec)).cost.stored_epochs == EPOCHS
+    assert bench.results("stored") == bench.results("live")
+
+
+def efficientnet_step(size: str) -> Step:
+    """Return a step of a network of the thesis, which has dropout and stochastic depth."""
+    network = models.build(Model(name=f"torchvision/efficientnet_v2_{size}"), 100, 1)
+    network.to(CUDA, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Step(network, CrossEntropy(), Optimisation(epochs=9), 8, "fp16", capture=True)
+
+
+def random_batch(size_px: int, count: int) -> MixedBatch:
+    labels = torch.randint(100, (count,), device=CUDA)
+    return MixedBatch(torch.randn(count, 3, size_px, size_px, device=CUDA), labels, labels, torch.ones((), device=CUDA))
+
+
+@on_cuda
+def test_a_replayed_step_draws_anew_for_dropout_and_stochastic_depth() -> None:
+    """At a rate of 0 nothing else differs between two steps with the same batch."""
+    found, batch = [], random_batch(32, 16)
+    for _ in range(2):
+        step = efficientnet_step("s")
+        step.begin(1, 0.0)
+        torch.manual_seed(1)
+        for _ in range(8):
+            step(batch)
+        assert step.not_captured is None
+        found.append(step.ledger.read()[:, step.ledger.names.index("total")].tolist())
+    assert len(set(found[0])) == 8
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+@on_cuda
+def test_a_capture_that_fails_goes_on_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = CrossEntropy.losses
+
+    def waiting(self: CrossEntropy, *given: Any) -> dict[str, Tensor]:
+        terms = losses(self, *given)
+        return {**terms, "total": terms["total"] * (1 + 0 * terms["total"].detach().item())}
+
+    monkeypatch.setattr(CrossEntropy, "losses", waiting)
+    step, batch = efficientnet_step("s"), random_batch(32, 16)
+    step.begin(1, 1e-4)
+    for _ in range(8):
+        step(batch)
+    assert step.not_captured is not None
+    assert step.end().nonfinite == 0
+
+
+@on_cuda
+def test_the_largest_run_of_the_thesis_fits_into_8_gb() -> None:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    images = torch.empty(60_000, 3, 64, 64, dtype=torch.uint8, device=CUDA)
+    step, batch = efficientnet_step("l"), random_batch(64, 64)
+    step.begin(1, 1e-4)
+    for _ in range(8):
+        step(batch)
+    assert step.not_captured is None and len(images) == 60_000
+    assert torch.cuda.max_memory_reserved() < 7.5e9, "the driver and the libraries take the rest"
 
 
 def test_capturing_is_for_cuda_alone(bench: Bench) -> None:
@@ -1021,16 +1120,3 @@ def test_steps_are_captured_after_warming_up_and_in_every_epoch_anew(
     assert len(captured) == EPOCHS - 1
     assert STEPS == step_module.WARM_STEPS
     assert bench.results() == whole
-
-
-@pytest.mark.gpu
-@needs_cuda
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_training_on_cuda_in_every_precision(bench: Bench, precision: str) -> None:
-    spec = spec_of(optimisation={"precision": precision})
-    run_dir = bench.folder / "run"
-    trainer = Trainer(spec, bench.root, run_dir, torch.device("cuda"), bench.teachers / f"{spec.teacher}.safetensors")
-    training = trainer.fit(quiet(spec))
-    assert training.provenance.precision == precision
-    assert training.history[-1].train_loss < training.history[0].train_loss
-    assert all(entry.nonfinite_steps == 0 for entry in training.history)
