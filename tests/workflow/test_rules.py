@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 from crossres.__main__ import main
 from crossres.base import CrossresError
 from crossres.workflow import Workflow
+
+from ..project import snakemake
 
 
 def workflow(**document: Any) -> Workflow:
@@ -99,3 +103,15 @@ def test_a_job_s_own_snakemake_leaves_apptainer_s_arguments_alone(tmp_path: Path
     once = flow.apptainer_arguments("--writable-tmpfs")
     assert once.startswith("--writable-tmpfs ") and str(tmp_path) in once
     assert flow.apptainer_arguments(once) == once
+
+
+@pytest.mark.workflow
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler to make a pretended driver with")
+def test_jobs_may_use_every_gpu_of_the_machine(project: Path, tmp_path: Path) -> None:
+    source, library = tmp_path / "driver.c", tmp_path / "libcuda.so.1"
+    source.write_text("int cuInit(unsigned f) { return 0; } int cuDeviceGetCount(int *n) { *n = 3; return 0; }")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    words = ("--cores", "1", "--config", "suite=demo", "--", "results/demo/kd_32/seed1/spec.json")
+    done = snakemake(project, *words, LD_LIBRARY_PATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"gpu_pct\D+300\b", done.stderr)

@@ -38,7 +38,7 @@ class _Config(Strict):
     cuda_graph: bool = True
     """On CUDA, capture the whole training step in one CUDA graph; false runs it eagerly."""
     runs_per_gpu: Count = 1
-    """Number of runs that share one GPU at a time; their memory adds up."""
+    """Number of runs that share one GPU at a time; their memory adds up, and without NVIDIA's MPS they take turns."""
     container: str | None = "docker/crossres.sif"
     """The image that jobs run in with `--use-singularity`: a file or an address."""
     budget: Budget | None = None
