@@ -32,7 +32,7 @@ def published() -> list[Record]:
 
 def _probed(record: Record) -> Record:
     """The thesis had no probe: give a record one, with figures that follow from the epoch alone."""
-    fields = dict.fromkeys(Probed.model_fields, 0.5)
+    fields = dict.fromkeys(Probed.model_fields.keys() - {"parameter_gradients"}, 0.5)
 
     def probe(epoch: Epoch, shift: float) -> Probed:
         cosine = math.cos(epoch.epoch / 10 + shift)
