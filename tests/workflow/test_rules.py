@@ -13,8 +13,7 @@ import pytest
 from crossres.__main__ import main
 from crossres.base import CrossresError
 from crossres.workflow import Workflow
-
-from ..project import snakemake
+from tests.project import snakemake
 
 
 def workflow(**document: Any) -> Workflow:
