@@ -22,7 +22,7 @@ from crossres.report import exhibits, latex
 from crossres.suites.config import Config, chosen_suite, is_computed, read_config, results_dir, suite_path
 from crossres.suites.passes import Sharing, pass_key, passes, stored_passes
 from crossres.suites.spec import Spec
-from crossres.suites.suite import Suite
+from crossres.suites.suite import Suite, suite_files
 
 NEWEST = 2**31 - 1
 """A date after that of any file, in seconds since 1970."""
@@ -68,6 +68,11 @@ class Workflow:
     @cached_property
     def suite_file(self) -> str:
         return suite_path(self.config).as_posix()
+
+    @cached_property
+    def suite_files(self) -> list[str]:
+        """The suite's file and those that it extends: with fewer runs or another title, no record is newer."""
+        return [path.as_posix() for path in suite_files(suite_path(self.config))]
 
     def code(self, *folders: str) -> list[str]:
         """Return every module of some rooms, as inputs of the rule that runs them, and the file of that rule."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.project import copy_of_the_project, job_counts, snakemake
+from tests.project import copy_of_the_project, job_counts, planned, snakemake
 
 pytestmark = pytest.mark.workflow
 SETTINGS = {"epochs": 1, "batch_size": 32, "warmup_epochs": 1, "patience_epochs": None, "precision": "fp32"}
@@ -135,3 +135,13 @@ def test_success_means_that_every_target_is_there(finished: Path, tmp_path: Path
         (marker / base64.b64encode(b"data/shapes/manifest.json").decode()).write_text("1")
     counts = plan(folder, *words)
     assert counts["train"] == counts["evaluate"] == len(RECORDS)
+
+
+@pytest.mark.parametrize("changes", [{"title": "Another title"}, {"runs": {"teacher": SUITE["runs"]["teacher"]}}])
+def test_an_edited_suite_has_its_summary_made_again(finished: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    folder, summary = copy(finished, tmp_path / "clone"), "results/tiny/summary.csv"
+    (folder / summary).touch()
+    words = ("--cores", "1", "--rerun-triggers", "mtime", "--config", "suite=tiny", "--", summary)
+    assert "Nothing to be done" in snakemake(folder, "-n", *words).stdout
+    write_suite(folder, **changes)
+    assert planned(folder, *words) == {"summary": 1}

@@ -111,6 +111,14 @@ def test_a_typo_in_the_config_is_one_line(project: Path, words: list[str], messa
     assert "Traceback" not in done.stderr
 
 
+def test_a_repeated_key_of_the_config_is_refused(project: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("suite: demo\ndevice: cpu\nsuite: published\n")
+    done = snakemake(project, "-n", "--configfile", str(own))
+    assert done.returncode != 0
+    assert f"crossres: {own}" in done.stderr and "line 3" in done.stderr and "'suite'" in done.stderr
+
+
 def test_a_failing_verb_fails_its_rule_with_its_own_line(project: Path) -> None:
     done = snakemake(project, "--cores", "1", "--config", "cifar100=no/archive", "--", "data/cifar100/manifest.json")
     assert done.returncode != 0

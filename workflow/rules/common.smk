@@ -11,6 +11,7 @@ os.environ["CROSSRES_ROOT"] = ROOT
 from snakemake.settings.types import DeploymentMethod
 
 from crossres.base import CrossresError, canonical_json
+from crossres.files import read_yaml
 from crossres.records.provenance import commit
 from crossres.suites.datasets import DATASETS
 from crossres.workflow import Workflow
@@ -26,6 +27,8 @@ def one_line_errors():
 
 
 with one_line_errors():
+    for path in workflow.configfiles:
+        read_yaml(Path(path))  # refuses a repeated key, which Snakemake drops
     deployment = workflow.deployment_settings
     methods = [
         method in deployment.deployment_method for method in (DeploymentMethod.APPTAINER, DeploymentMethod.CONDA)

@@ -20,6 +20,7 @@ localrules:
 rule summary:
     input:
         records=shown_records(),
+        suite=FLOW.suite_files,
         modules=FLOW.code("suites", "records"),
     output:
         f"{RESULTS}/summary.csv",
@@ -27,8 +28,6 @@ rule summary:
         f"{RESULTS}/summary.log",
     conda:
         ENVIRONMENT
-    params:
-        runs=FLOW.suite.jobs(),  # with fewer runs, no input is newer
     shell:
         "python -m crossres summary --records {input.records:q} --output {output:q} 2>&1 | tee {log:q}"
 

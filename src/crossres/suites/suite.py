@@ -228,6 +228,12 @@ def load_suite(path: Path) -> Suite:
     return Suite.parse(document, str(path))
 
 
+def suite_files(path: Path) -> list[Path]:
+    """Return a valid suite's file and those that it extends, the nearest first."""
+    parent = read_yaml(path).get("extends")
+    return [path] if parent is None else [path, *suite_files(path.parent / parent)]
+
+
 def _with_parents(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a suite file, merged into the one that it extends."""
     document = read_yaml(path)
