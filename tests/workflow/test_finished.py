@@ -113,6 +113,17 @@ def test_a_torn_file_is_made_again(finished: Path, tmp_path: Path, name: str) ->
     assert plan(folder)["evaluate"] == 1
 
 
+def test_an_evaluation_killed_before_its_last_act_is_made_again(finished: Path, tmp_path: Path) -> None:
+    folder = copy(finished, tmp_path / "clone")
+    run = folder / "results/tiny/kd/seed1"
+    (run / "state" / json.loads((run / "training.json").read_text())["state"]).mkdir(parents=True)
+    assert plan(folder) == {"spec": 1, "evaluate": 1}
+    done = snakemake(folder, "--cores", "1", "--config", "suite=tiny", "--", *RECORDS)
+    assert done.returncode == 0, done.stderr
+    assert not list(run.glob("state/*"))
+    assert plan(folder) == {}
+
+
 def test_a_student_of_another_teacher_s_weights_is_trained_again(finished: Path, tmp_path: Path) -> None:
     folder = copy(finished, tmp_path / "clone")
     for name in ("record.json", "training.json"):

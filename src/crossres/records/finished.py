@@ -43,8 +43,13 @@ class RunFiles:
 
     @cached_property
     def recorded_sha256(self) -> str | None:
-        """Digest of the selected weights as the record has it; None where the record is still to be written."""
+        """Digest of the selected weights as the record has it; None where the record is still to be written.
+
+        The evaluation ends with the removal of the state that training left.
+        """
         record = _read(self.folder / "record.json")
+        if (self.folder / "state" / str(at_path(_read(self.folder / "training.json"), "state"))).exists():
+            return None
         digest = _weights_sha256(record)
         is_this_run = self._is_the_spec(at_path(record, "spec")) and self._is_of_the_teacher(record)
         return digest if is_this_run and self.trained_sha256 in (None, digest) else None
