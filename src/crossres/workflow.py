@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -23,9 +24,6 @@ from crossres.suites.config import Config, chosen_suite, is_computed, read_confi
 from crossres.suites.passes import Sharing, pass_key, passes, stored_passes
 from crossres.suites.spec import Spec
 from crossres.suites.suite import Suite, suite_files
-
-NEWEST = 2**31 - 1
-"""A date after that of any file, in seconds since 1970."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,11 +147,16 @@ class Workflow:
 
         With it, they are made again whatever their dates, and whatever Snakemake knows of them.
         """
-        if not self.run_files(run, seed).is_outdated:
+        outdated, marker = self.run_files(run, seed).outdated, Path(self.results) / ".outdated"
+        if not outdated:
             return []
-        marker = Path(self.results) / ".outdated"
-        files.write_atomic(marker, "The files of some run are of another spec or teacher, and are made again.\n")
-        os.utime(marker, (NEWEST, NEWEST))
+        now = time.time()
+        for path in outdated:
+            if path.stat().st_mtime >= now:  # of a clock that is ahead
+                os.utime(path, (1, 1))
+        newest = max(path.stat().st_mtime for path in outdated)
+        if not marker.exists() or not newest < marker.stat().st_mtime <= now:
+            marker.touch()
         return [marker.as_posix()]
 
     def spec(self, run: str, seed: int) -> Spec:

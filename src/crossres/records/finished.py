@@ -61,13 +61,12 @@ class RunFiles:
         return [self.folder / name for name in names]
 
     @property
-    def is_outdated(self) -> bool:
-        """Whether files are here that are of another spec or teacher, or not whole."""
-        left = {*TRAINED, "record.json"} - {path.name for path in self.finished}
+    def outdated(self) -> list[Path]:
+        """The files that are of another spec or teacher, or not whole."""
+        left = [self.folder / name for name in (*TRAINED, "record.json")]
+        found = [path for path in left if path.exists() and path not in self.finished]
         spec = self.folder / "spec.json"
-        return any((self.folder / name).exists() for name in left) or (
-            spec.exists() and not self._is_the_spec(_read(spec))
-        )
+        return found if not spec.exists() or self._is_the_spec(_read(spec)) else [*found, spec]
 
     def _is_the_spec(self, document: Any) -> bool:
         try:
