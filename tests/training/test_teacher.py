@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -187,12 +188,28 @@ def test_a_damaged_pass_is_refused(damage: str, bench: Bench) -> None:
         bench.fit("kd_32")
 
 
-def test_logits_that_are_not_finite_stop_the_pass(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    live = teacher.Teacher.__call__
-    monkeypatch.setattr(teacher.Teacher, "__call__", lambda self, images: live(self, images) * float("inf"))
-    with pytest.raises(CrossresError, match="a logit of the teacher is not finite at epoch 1 of the stream of kd_32"):
-        bench.store("kd_32")
-    assert not bench.logits("kd_32").exists()
+@pytest.mark.parametrize("nonfinite", ["stop", "skip", "thesis_fallback"])
+def test_logits_that_are_not_finite_do_the_same_stored_as_live(
+    nonfinite: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = teacher.Teacher.__call__
+    calls: list[int] = []
+
+    def spoilt(self: teacher.Teacher, images: Tensor) -> Tensor:
+        calls.append(1)
+        return computed(self, images) * (math.inf if len(calls) == 2 else 1)
+
+    monkeypatch.setattr(teacher.Teacher, "__call__", spoilt)
+    outcomes = []
+    for name in ("live", "stored"):
+        calls.clear()
+        if name == "stored":
+            bench.store("kd_32")
+        try:
+            outcomes.append(bench.fit("kd_32", name, optimisation={"nonfinite": nonfinite}))
+        except CrossresError as error:
+            outcomes.append(str(error).partition("; ")[0])
+    assert outcomes[0] == outcomes[1]
 
 
 def test_a_pass_that_does_not_fit_on_the_disk_is_not_begun(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

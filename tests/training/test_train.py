@@ -13,7 +13,8 @@ import os
 import random
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -444,6 +445,33 @@ def test_a_skipped_step_is_counted_and_leaves_no_trace(
     assert left_out == [0, 0, 0, 1, 0, 1, 0, 0, 0]
     assert {float(state["step"]) for state in optimiser.state.values()} == {EPOCHS * STEPS - 2}
     assert all(math.isfinite(value) for entry in history for value in entry.losses.values())
+
+
+@pytest.mark.parametrize("nonfinite", ["skip", "thesis_fallback"])
+def test_a_forward_pass_that_is_not_finite_does_not_spoil_the_running_statistics(nonfinite: str, bench: Bench) -> None:
+    trainer = bench.trainer(spec_of(optimisation={"nonfinite": nonfinite}))
+    batch = next(iter(trainer.stream.epoch(1)))
+    trainer.step.begin(1, 0.1)
+    trainer.step(batch)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items() if "running" in name}
+    trainer.step(batch._replace(images=batch.images * math.inf))
+    after = trainer.network.state_dict()
+    assert before
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    trainer.step(batch)
+    tally = trainer.step.end()
+    assert tally.nonfinite == 1
+    assert tally.first_bad is not None
+    assert all(value.isfinite().all() for value in trainer.network.state_dict().values())
+
+
+def test_a_test_loss_that_is_not_finite_is_recorded_as_null(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "score", lambda *arguments: evaluate.Score(31.25, None, None))
+    heard = io.StringIO()
+    trainer = bench.trainer(spec_of(optimisation={"epochs": 1, "warmup_epochs": 0}))
+    (entry,) = trainer.fit(ProgressBar("kd_32", 1, heard)).history
+    assert entry.test_loss is None
+    assert "test loss not finite" in heard.getvalue()
 
 
 def test_the_thesis_falls_back_to_cross_entropy_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1078,24 +1106,23 @@ def test_capturing_is_for_cuda_alone(bench: Bench) -> None:
     assert not Trainer(spec_of(), bench.root, bench.folder / "run", CPU, weights, capture=True).step.capture
 
 
-def test_a_step_that_cannot_be_captured_goes_on_eagerly(
-    bench: Bench, whole: Results, monkeypatch: pytest.MonkeyPatch
+def test_a_step_that_cannot_be_captured_ends_the_job_with_the_fix(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The capture fails behind the unscaling of the gradients, which a scaler does once a step."""
-    trainer = bench.trainer(spec_of())
-    trainer.step.capture = True
-    trainer.step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+    """CUDA's state is undefined after a failed capture: going on would compute on the wrong stream."""
 
-    def fail(*args: object) -> None:
-        trainer.step.scaler.unscale_(trainer.step.optimiser)
+    @contextmanager
+    def capturing(graph: object) -> Iterator[None]:
+        yield
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    monkeypatch.setattr(step_module, "Captured", fail)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", capturing)
     monkeypatch.setattr(step_module, "_on_a_side_stream", lambda step, *arguments: step(*arguments))
-    heard = io.StringIO()
-    trainer.fit(ProgressBar("kd_32", EPOCHS, heard))
-    assert bench.results() == whole
-    assert "(operation not permitted when stream is capturing); it runs eagerly" in heard.getvalue()
+    trainer = bench.trainer(spec_of())
+    trainer.step.capture = True
+    with pytest.raises(CrossresError, match="operation not permitted when stream is capturing.*--no-cuda-graph"):
+        trainer.fit(quiet(spec_of()))
 
 
 class Replayed:
@@ -1108,15 +1135,42 @@ class Replayed:
         self.step(batch, logits)
 
 
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Capture on the CPU in pretence; return the number of warm-up steps before each capture."""
+    counts, warmed = [], [0]
+
+    def warm_up(step: Callable[..., None], *arguments: object) -> None:
+        warmed[0] += 1
+        step(*arguments)
+
+    def capture(step: Callable[..., None], batch: MixedBatch, logits: Tensor | None) -> Replayed:
+        counts.append(warmed[0])
+        warmed[0] = 0
+        return Replayed(step, batch, logits)
+
+    monkeypatch.setattr(step_module, "Captured", capture)
+    monkeypatch.setattr(step_module, "_on_a_side_stream", warm_up)
+    return counts
+
+
 def test_steps_are_captured_after_warming_up_and_in_every_epoch_anew(
-    bench: Bench, whole: Results, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, whole: Results, captured: list[int]
 ) -> None:
-    captured: list[int] = []
-    monkeypatch.setattr(step_module, "Captured", lambda *args: (captured.append(1), Replayed(*args))[1])
-    monkeypatch.setattr(step_module, "_on_a_side_stream", lambda step, *arguments: step(*arguments))
     trainer = bench.trainer(spec_of())
     trainer.step.capture = True
     trainer.fit(quiet(spec_of()))
-    assert len(captured) == EPOCHS - 1
-    assert STEPS == step_module.WARM_STEPS
+    assert captured == [step_module.WARM_STEPS, *[0] * (EPOCHS - 2)]
     assert bench.results() == whole
+
+
+def test_a_change_from_stored_to_live_logits_warms_up_again(bench: Bench, captured: list[int]) -> None:
+    trainer = bench.trainer(spec_of())
+    trainer.step.capture = True
+    batch = next(iter(trainer.stream.epoch(1)))
+    stored = torch.zeros(len(batch.images), trainer.spec.dataset.classes)
+    for epoch, logits in enumerate([stored, stored, None, None], 1):
+        trainer.step.begin(epoch, 0.1)
+        for _ in range(STEPS):
+            trainer.step(batch, logits)
+    assert captured == [step_module.WARM_STEPS] * 2

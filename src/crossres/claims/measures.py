@@ -185,7 +185,8 @@ class EpochStatistic(Measure):
             case "last_over_min":
                 return values[-1] / min(values) if min(values) else None
         assert self.threshold is not None
-        return float(sum(value > self.threshold for value in values))
+        # A null among numbers was not finite: it lies above any threshold.
+        return float(sum(value is None or value > self.threshold for value in found))
 
 
 class SettingsCount(Measure):

@@ -89,8 +89,8 @@ class Epoch(Strict):
     """Mean total loss of the training batches."""
     losses: dict[str, float] = {}
     """Mean of each term of the loss, by name."""
-    test_loss: float
-    """Cross entropy on the test images, without label smoothing where computed here."""
+    test_loss: float | None
+    """Cross entropy on the test images, without label smoothing where computed here; null where it is not finite."""
     test_loss_of_batches: float | None = None
     """Mean over the test batches of their mean cross entropy, as the thesis took it; null where it is not finite or the
     spec's `evaluation` is not `thesis`."""

@@ -103,7 +103,7 @@ def _row(record: Record, by_key: dict[tuple[str, int], Record], role: Role) -> d
         "planned_epochs": spec.optimisation.epochs,
         "stopped_early": record.stopped_early,
         "last_test_loss": record.history[-1].test_loss,
-        "max_test_loss": max(epoch.test_loss for epoch in record.history),
+        "max_test_loss": max((loss for epoch in record.history if (loss := epoch.test_loss) is not None), default=None),
         "parameters": cost.parameters,
         "train_minutes": cost.train_minutes,
         "nonfinite_steps": sum(epoch.nonfinite_steps or 0 for epoch in record.history),

@@ -91,9 +91,15 @@ class Findings:
 
     @property
     def unstable_losses(self) -> dict[str, int]:
-        """The teachers whose test loss exceeds the threshold, with the number of epochs in which it does."""
+        """The teachers whose test loss exceeds the threshold, with the number of epochs in which it does.
+
+        A loss that is not finite is null in the history, and exceeds it.
+        """
         histories = {run: self.facts.record(run).history for run in self.facts.runs("teacher")}
-        above = {run: sum(epoch.test_loss > self.loss_threshold for epoch in h) for run, h in histories.items()}
+        losses = {run: [epoch.test_loss for epoch in history] for run, history in histories.items()}
+        above = {
+            run: sum(loss is None or loss > self.loss_threshold for loss in found) for run, found in losses.items()
+        }
         return {run: epochs for run, epochs in above.items() if epochs}
 
     @property

@@ -57,8 +57,8 @@ class Score(NamedTuple):
     """How well a network does on a split."""
 
     accuracy_pct: float
-    loss: float
-    """Mean cross entropy over the images."""
+    loss: float | None
+    """Mean cross entropy over the images; None where it is not finite."""
     loss_of_batches: float | None
     """Mean of the batches' mean cross entropy where the spec evaluates as the thesis did and it is finite."""
 
@@ -69,7 +69,7 @@ def score(network: nn.Module, split: Split, spec: Spec) -> Score:
     losses = nn.functional.cross_entropy(logits, split.labels, reduction="none")
     batches = losses.split(spec.optimisation.batch_size) if spec.evaluation == "thesis" else ()
     of_batches = _finite(torch.stack([batch.mean() for batch in batches]).mean()) if batches else None
-    loss = nn.functional.cross_entropy(logits, split.labels).item()
+    loss = _finite(nn.functional.cross_entropy(logits, split.labels))
     return Score(_percent(logits.argmax(1) == split.labels), loss, of_batches)
 
 
@@ -83,6 +83,8 @@ def figures_of(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
     Top-1 and top-5 accuracy; `nll = −mean log p_label`; `brier = mean Σ_k (p_k − 1[k = label])²`; and the expected
     calibration error `Σ_b n_b / M · |accuracy_b − confidence_b|` over 15 equal bins of confidence.
 
+    A logit that is not finite leaves the accuracies alone.
+
     Source of the calibration error: Guo et al., *On calibration of modern neural networks* (ICML 2017), equation 3.
     """
     logits, labels = logits.double().cpu(), labels.cpu()
@@ -90,7 +92,7 @@ def figures_of(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
     probabilities = logits.softmax(1)
     confidence, predicted = probabilities.max(1)
     correct = predicted == labels
-    bins = reliability(confidence, correct)
+    bins = reliability(confidence, correct) if logits.isfinite().all() else None
     top5 = (logits.topk(min(5, classes), 1).indices == labels[:, None]).any(1)
     one_hot = nn.functional.one_hot(labels, classes)
     per_class = torch.bincount(labels[correct], minlength=classes) / torch.bincount(labels, minlength=classes)
@@ -98,9 +100,9 @@ def figures_of(logits: Tensor, labels: Tensor, epoch: int) -> Evaluation:
         epoch=epoch,
         top1_pct=_percent(correct),
         top5_pct=_percent(top5),
-        nll=nn.functional.cross_entropy(logits, labels).item(),
-        ece=_calibration_error(bins),
-        brier=(probabilities - one_hot).square().sum(1).mean().item(),
+        nll=_finite(nn.functional.cross_entropy(logits, labels)),
+        ece=_calibration_error(bins) if bins else None,
+        brier=_finite((probabilities - one_hot).square().sum(1).mean()),
         per_class_pct=[round(100 * share, 4) for share in per_class.nan_to_num().tolist()],
         reliability=bins,
     )

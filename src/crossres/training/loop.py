@@ -144,7 +144,7 @@ class Trainer:
 
     def _run_epoch(self, progress: ProgressBar) -> None:
         epoch, started, energy = self.checkpoint.epoch + 1, time.perf_counter(), provenance.energy_j(self.device)
-        rate, capturing = learning_rate(self.spec.optimisation, epoch), self.step.capture
+        rate = learning_rate(self.spec.optimisation, epoch)
         stored = self.stored.epoch(epoch) if self.stored is not None else None
         tally = self._take_steps(epoch, rate, stored, progress)
         step_s = time.perf_counter() - started
@@ -154,8 +154,6 @@ class Trainer:
         save_state(self.state_dir, self.checkpoint, self._parts())
         images = self.stream.steps_per_epoch * self.spec.optimisation.batch_size
         progress.epoch(entry, images / step_s, self.checkpoint.epoch_s)
-        if capturing and not self.step.capture:
-            progress.note(f"the step could not be captured as a CUDA graph ({self.step.not_captured}); it runs eagerly")
 
     def _take_steps(self, epoch: int, rate: float, stored: Tensor | None, progress: ProgressBar) -> Tally:
         self.step.begin(epoch, rate)

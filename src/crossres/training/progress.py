@@ -61,6 +61,7 @@ class ProgressBar:
         accuracy = f"test {entry.test_accuracy_pct:.2f} %" if held_out is None else f"validation {held_out:.2f} %"
         figures = f"loss {entry.train_loss:.3f}, {accuracy}, {images_per_s:.0f} images/s"
         bad = f", {entry.nonfinite_steps} steps not finite" if entry.nonfinite_steps else ""
+        bad += ", test loss not finite" if entry.test_loss is None else ""
         self.last_line = time.monotonic()
         if self.bar is not None:
             self.bar.n = entry.epoch

@@ -7,8 +7,9 @@ whole step can be one CUDA graph.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from crossres.base import CrossresError
 from crossres.suites.methods import Method
 from crossres.suites.spec import Optimisation
 from crossres.training.augment import MixedBatch
@@ -139,10 +141,9 @@ class Step:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.ledger = Ledger(steps_per_epoch, self.device)
         self.capture = capture and self.device.type == "cuda"
-        self.not_captured: str | None = None
-        """Why the step could not be captured, after a failed attempt."""
-        self._epoch, self._taken = 1, 0
+        self._epoch, self._warmed, self._live = 1, 0, True
         self._captured: Captured | None = None
+        self._buffers = _floating(network.buffers()) if optimisation.nonfinite != "stop" else []
 
     def begin(self, epoch: int, learning_rate: float) -> None:
         """Start an epoch, from 1, with its learning rate."""
@@ -156,36 +157,32 @@ class Step:
         self._epoch, self._captured = epoch, None
 
     def __call__(self, batch: MixedBatch, teacher_logits: Tensor | None = None) -> None:
-        """Take one step, with the teacher's stored logits for the batch, `[N, C]`, where there are any."""
-        if self.capture and self._captured is None and self._taken >= WARM_STEPS:
-            self._try_to_capture(batch, teacher_logits)
-        if self._captured is not None:
-            self._captured.replay(batch, teacher_logits)
-        elif self.capture:
-            _on_a_side_stream(self._eager, batch, teacher_logits)
-        else:
+        """Take one step, with the teacher's stored logits for the batch, `[N, C]`, where there are any.
+
+        Raises:
+            CrossresError: When the step cannot be captured as a CUDA graph.
+        """
+        if not self.capture:
             self._eager(batch, teacher_logits)
-        self._taken += 1
+            return
+        if self._live != (teacher_logits is None):  # the teacher's network starts or stops to be part of the step
+            self._live, self._warmed, self._captured = teacher_logits is None, 0, None
+        if self._captured is None and self._warmed < WARM_STEPS:
+            _on_a_side_stream(self._eager, batch, teacher_logits)
+            self._warmed += 1
+            return
+        if self._captured is None:
+            self.optimiser.zero_grad(set_to_none=True)  # they lie in the memory of the graph before
+            self._captured = Captured(self._eager, batch, teacher_logits)
+        self._captured.replay(batch, teacher_logits)
 
     def end(self) -> Tally:
         """Wait for the epoch's steps, and sum them up."""
         return tally(self.ledger.read(), self.ledger.names, self.optimisation, self.scaler.is_enabled())
 
-    def _try_to_capture(self, batch: MixedBatch, teacher_logits: Tensor | None) -> None:
-        try:
-            self._captured = Captured(self._eager, batch, teacher_logits)
-        except RuntimeError as error:  # an operation cannot be captured; nothing was computed
-            self.capture, self.not_captured = False, str(error).splitlines()[0][:120]
-            self._forget_half_a_step()
-
-    def _forget_half_a_step(self) -> None:
-        """Undo the scaler's note that this step's gradients are unscaled, which it refuses to do a second time."""
-        state = self.scaler.state_dict()
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.scaler.is_enabled())
-        self.scaler.load_state_dict(state)
-
     def _eager(self, batch: MixedBatch, teacher_logits: Tensor | None) -> None:
         images = batch.images.contiguous(memory_format=torch.channels_last)
+        before = [buffer.clone() for buffer in self._buffers]
         with autocast(self.device, self.precision):
             if teacher_logits is None and self.teacher is not None:
                 teacher_logits = self.teacher(batch.images)
@@ -201,7 +198,15 @@ class Step:
         self.optimiser.found_inf = (~(loss.isfinite() & norm.isfinite())).float()  # type: ignore[attr-defined]
         self.optimiser.step()
         self.scaler.update()
+        self._restore_buffers(before)
         self.ledger.add(terms, norm)
+
+    def _restore_buffers(self, before: list[Tensor]) -> None:
+        """Undo the step's change of the buffers if one became not finite: they would spoil every later evaluation."""
+        if before:
+            finite = torch.stack([buffer.isfinite().all() for buffer in self._buffers]).all()
+            for buffer, old in zip(self._buffers, before, strict=True):
+                buffer.copy_(buffer.where(finite, old))
 
     def _gradient(self, terms: dict[str, Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scaled gradient at the logits, and the loss that it belongs to.
@@ -225,8 +230,10 @@ class Step:
 class Captured:
     """A step as one CUDA graph: each batch is copied into fixed buffers, and the graph is replayed.
 
-    A batch and stored logits are given for their shapes; nothing is executed. A RuntimeError names an operation that
-    cannot be captured.
+    A batch and stored logits are given for their shapes; nothing is executed.
+
+    Raises:
+        CrossresError: When an operation cannot be captured. CUDA's state is then undefined, so the job has to end.
     """
 
     def __init__(
@@ -235,8 +242,15 @@ class Captured:
         self._batch = MixedBatch(*(part.clone() for part in batch))
         self._teacher_logits = None if teacher_logits is None else teacher_logits.clone()
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            step(self._batch, self._teacher_logits)
+        try:
+            with torch.cuda.graph(self._graph):
+                step(self._batch, self._teacher_logits)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0][:120]
+            raise CrossresError(
+                f"the step could not be captured as a CUDA graph ({reason}); run without one: "
+                "cuda_graph: false in the config, or --no-cuda-graph"
+            ) from None
 
     def replay(self, batch: MixedBatch, teacher_logits: Tensor | None) -> None:
         """Take the step with another batch."""
@@ -247,13 +261,22 @@ class Captured:
         self._graph.replay()
 
 
+@functools.cache
+def _side_stream() -> torch.cuda.Stream:
+    return torch.cuda.Stream()
+
+
 def _on_a_side_stream(step: Callable[..., None], *arguments: object) -> None:
     """Run a step before a capture, as PyTorch requires, so that no state is bound to the default stream."""
-    side = torch.cuda.Stream()
+    side = _side_stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         step(*arguments)
     torch.cuda.current_stream().wait_stream(side)
+
+
+def _floating(buffers: Iterable[Tensor]) -> list[Tensor]:
+    return [buffer for buffer in buffers if buffer.is_floating_point()]
 
 
 def adamw(network: nn.Module, optimisation: Optimisation) -> torch.optim.AdamW:

@@ -141,7 +141,7 @@ def store_pass(
         progress: Where to report.
 
     Raises:
-        CrossresError: When the disk has no room for it, or a logit is not finite.
+        CrossresError: When the disk has no room for it.
     """
     teacher = Teacher(spec, path, device)
     images = load_splits(spec.dataset, teacher.view if spec.teacher_resizes else spec.view, data_root, device)
@@ -154,7 +154,6 @@ def store_pass(
         _check_room(part, done, epochs)
         for number in range(len(done.epoch_sha256) + 1, epochs + 1):
             logits = _epoch_logits(stream, teacher, number, precision, progress)
-            _check_finite(logits, spec, path, number)
             content = logits.cpu().contiguous().view(torch.uint8).numpy().tobytes()
             write_atomic(epoch_logits(part, number), content)
             digests = [*done.epoch_sha256, sha256(content)]
@@ -185,14 +184,6 @@ def _resumed(part: Path, expected: Pass, progress: ProgressBar) -> Pass:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     return expected
-
-
-def _check_finite(logits: Tensor, spec: Spec, path: Path, epoch: int) -> None:
-    if not bool(logits.isfinite().all()):
-        raise CrossresError(
-            f"{path}: a logit of the teacher is not finite at epoch {epoch} of the stream of {spec.run}; "
-            f"train {spec.teacher} with a lower learning rate, or set teacher_logits to live to use it as it is"
-        )
 
 
 def _check_room(part: Path, done: Pass, epochs: int) -> None:

@@ -69,10 +69,12 @@ class RunData:
         """Return a field of a run's epochs, such as `test_loss`, over its seeds.
 
         Each row is an epoch: `epoch`, `mean`, `low` and `high` (least and greatest), and `seeds`, the number of seeds
-        that reached it; early stopping may end some before others.
+        that have the field; early stopping may end some before others. An epoch without it, such as one with a loss
+        that is not finite, is a gap: its values are NaN. Without any, there are no rows.
         """
         rows = [(epoch.epoch, getattr(epoch, column)) for record in self.seeds(run) for epoch in record.history]
-        by_epoch = pd.DataFrame(rows, columns=["epoch", "value"]).dropna().groupby("epoch")["value"]
+        frame = pd.DataFrame(rows, columns=["epoch", "value"]).astype({"value": float})
+        by_epoch = (frame if frame["value"].notna().any() else frame[:0]).groupby("epoch")["value"]
         return by_epoch.agg(mean="mean", low="min", high="max", seeds="count").reset_index()
 
     def last_epoch(self, runs: Sequence[str]) -> int:

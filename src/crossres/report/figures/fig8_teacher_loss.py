@@ -34,7 +34,8 @@ def draw(data: RunData) -> Figure:
     guessing = math.log(data.spec(run).dataset.classes)
     axes.axhline(guessing, **style.RULE)
     for record in data.seeds(run):
-        above = [(epoch.epoch, epoch.test_loss) for epoch in record.history if epoch.test_loss > guessing]
+        losses = [(epoch.epoch, epoch.test_loss or 0.0) for epoch in record.history]
+        above = [(epoch, loss) for epoch, loss in losses if loss > guessing]
         points = ([epoch for epoch, _ in above], [loss for _, loss in above])
         axes.plot(*points, marker="o", ms=2.6, mew=0, linestyle="none", color="#D55E00", zorder=4)
     style.epoch_axis(axes, data.last_epoch(RUNS))
