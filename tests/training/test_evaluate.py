@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -354,3 +355,11 @@ def test_a_network_is_rebuilt_from_its_file_alone(trained: Trained) -> None:
     saved = load_file(path)
     assert saved.keys() == network.state_dict().keys()
     assert all(torch.equal(tensor, saved[name]) for name, tensor in network.state_dict().items())
+
+
+def test_logits_that_are_not_finite_leave_the_accuracies_alone() -> None:
+    logits = torch.eye(4)
+    logits[3] = math.inf
+    figures = figures_of(logits, torch.arange(4), epoch=1)
+    assert figures.top1_pct == 75
+    assert (figures.nll, figures.ece, figures.brier, figures.reliability) == (None, None, None, None)
