@@ -25,6 +25,7 @@ SHIPPED = ROOT / "paper/records"
 SUITES = ROOT / "workflow/suites"
 TEMPLATES = ROOT / "paper"
 CHECKPOINT = "checkpoint.json"
+PREVIOUS_CHECKPOINT = "previous.json"
 LOCK = ".lock"
 BENCHMARKS = ROOT / "benchmarks/results"
 CLAIMS = TEMPLATES / "claims.yaml"
@@ -127,11 +128,20 @@ def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None])
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+        _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError of a position
         with contextlib.suppress(OSError):  # the folder is read-only or does not exist
             part.unlink()
         why = next((e.strerror for e in (error, error.__context__) if isinstance(e, OSError)), None) or error
         raise CrossresError(f"{path}: could not be written ({why}); the old file is untouched") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in a folder survive a power loss, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    with contextlib.suppress(OSError):
+        os.fsync(descriptor)
+    os.close(descriptor)
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+RUNS_PER_GPU = "CROSSRES_RUNS_PER_GPU"
 
 
 def cuda_devices() -> int:
@@ -36,6 +37,11 @@ def visible_gpus() -> list[str]:
 
 def _named() -> list[str]:
     return [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+
+
+def runs_per_gpu() -> int:
+    """Return how many runs may share a GPU, as the workflow says."""
+    return int(os.environ.get(RUNS_PER_GPU, "1"))
 
 
 def take_gpu() -> None:

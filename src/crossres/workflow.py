@@ -15,7 +15,7 @@ from pathlib import Path
 
 from crossres import files
 from crossres.base import CrossresError
-from crossres.gpus import VISIBLE, visible_gpus
+from crossres.gpus import RUNS_PER_GPU, VISIBLE, visible_gpus
 from crossres.records import container
 from crossres.records.finished import RunFiles, check_given, pattern_of
 from crossres.records.record import read_record
@@ -220,6 +220,8 @@ class Workflow:
             f"CROSSRES_DEVICE={self.device}",
             f"{VISIBLE}={shlex.quote(','.join(self.gpus))}" if len(self.gpus) > 1 else "",
             f"CROSSRES_CUDA_GRAPH={int(self.config.cuda_graph)}",
+            f"CROSSRES_ACCEPT_SOURCES={int(self.config.accept_sources)}",
+            f"{RUNS_PER_GPU}={self.config.runs_per_gpu}",
         ]
         return f"set -euo pipefail; export {' '.join(filter(None, variables))}; "
 

@@ -26,7 +26,7 @@ from crossres.suites.suite import Suite, load_suite
 from crossres.tools import export
 from crossres.training import acquire, data
 from crossres.training.augment import normalise
-from crossres.training.evaluate import evaluate, load_network, pack_weights
+from crossres.training.evaluate import evaluate, load_network, pack_weights, score
 from crossres.training.models import build
 from tests import cifar
 from tests.project import copy_of_the_project, job_counts, snakemake
@@ -53,9 +53,12 @@ def finish(spec: Spec, results: Path, root: Path) -> Record:
     published = read_record(Path(PUBLISHED))
     digests = {"weights_sha256": hashlib.sha256(content).hexdigest(), "data_sha256": images.digest, "source": None}
     made_with = published.provenance.model_copy(update={**digests, "precision": "fp32", "commit": "0" * 40})
+    top1_pct, loss, _ = score(network, images.test, spec)
+    entry = published.history[0].model_copy(update={"test_accuracy_pct": top1_pct, "test_loss": loss})
     training = TrainingResult(
-        state="none",
-        history=published.history[:1],
+        state="0" * 12,
+        last_sha256=hashlib.sha256(content).hexdigest(),
+        history=[entry],
         stopped_early=False,
         cost=published.cost,
         provenance=made_with,
@@ -239,7 +242,9 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Suite:
 
 def leave_record(suite: Suite, results: Path, seed: int, test_pct: float, validation_pct: float | None = None) -> Path:
     published = read_record(Path(PUBLISHED))
-    entry = published.history[0].model_copy(update={"validation_accuracy_pct": validation_pct})
+    entry = published.history[0].model_copy(
+        update={"test_accuracy_pct": test_pct, "validation_accuracy_pct": validation_pct}
+    )
     best = published.best.model_copy(update={"epoch": 1, "top1_pct": test_pct})
     changed = {"spec": suite.resolve("alone", seed), "history": [entry], "best": best, "last": best}
     path = files.record_file(results, "alone", seed)

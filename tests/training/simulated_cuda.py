@@ -112,6 +112,7 @@ def simulated(patch: pytest.MonkeyPatch) -> Iterator[Watch]:
     patch.setattr("torch.amp.grad_scaler.amp_definitely_not_available", lambda: False, raising=False)
     patch.setattr("torch.random.fork_rng", lambda devices: contextlib.nullcontext())
     patch.setattr("crossres.training.step.WARM_STEPS", 1)
+    patch.setattr("crossres.records.provenance.device_name", lambda device: "a simulated GPU")
     patch.setattr("crossres.training.step._on_a_side_stream", lambda step, *arguments: step(*arguments))
     patch.setattr("torch.nn.Module.to", _onto_the_device)
     patch.setattr("torch.optim.AdamW", functools.partial(_adamw, torch.optim.AdamW))

@@ -294,6 +294,21 @@ def test_other_weights_of_the_same_spec_are_refused(trained: Trained, copied: Pa
         trained.evaluate(run_dir=copied)
 
 
+def test_damaged_weights_of_the_last_epoch_are_refused(trained: Trained, copied: Path) -> None:
+    content = bytearray((copied / "last.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copied / "last.safetensors").write_bytes(content)
+    with pytest.raises(CrossresError, match=r"last\.safetensors: not the weights that .*training\.json describes"):
+        trained.evaluate(run_dir=copied)
+
+
+@pytest.mark.parametrize("state", ["/some/folder", "..", "", "0123456789abc"])
+def test_no_folder_but_a_state_is_ever_named_as_one(trained: Trained, state: str) -> None:
+    document = trained.training.model_dump(mode="json") | {"state": state}
+    with pytest.raises(CrossresError, match="state"):
+        TrainingResult.parse(document, "training.json")
+
+
 def test_other_data_are_refused(trained: Trained) -> None:
     other = trained.training.provenance.model_copy(update={"data_sha256": "0" * 64})
     with pytest.raises(CrossresError, match="not the shapes that .* was trained on"):
@@ -306,7 +321,7 @@ def test_a_weights_file_cut_short_or_missing_is_refused(name: str, trained: Trai
     content = path.read_bytes()
     for kept in (0, 5, 200, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:kept])
-        with pytest.raises(CrossresError, match=rf"{name}\.safetensors: not a whole weights file") as caught:
+        with pytest.raises(CrossresError, match=rf"{name}\.safetensors: not the weights that") as caught:
             trained.evaluate(run_dir=copied)
         assert "\n" not in str(caught.value)
         assert path.read_bytes() == content[:kept]

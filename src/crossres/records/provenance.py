@@ -8,6 +8,7 @@ import os
 import platform
 import resource
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ def collect(
     teacher_sha256: str | None,
     imagenet_sha256: str | None = None,
     compiler: str | None = None,
+    earlier: Sequence[dict[str, str]] = (),
 ) -> Provenance:
     """Return the provenance of a run that was computed by this process, on a CPU with code of this compiler."""
     return Provenance(
@@ -45,7 +47,14 @@ def collect(
         precision=precision,
         versions=versions(device) | ({"compiler": compiler} if compiler else {}),
         image=deployment.image_name(),
+        earlier=list(earlier),
     )
+
+
+def computed_with(device: torch.device, compiler: str | None = None) -> dict[str, str]:
+    """Return what the bits of an epoch depend on besides spec, data and teacher."""
+    here = {"sources": sources_digest(), "torch": importlib.metadata.version("torch"), "device": device_name(device)}
+    return here | ({"compiler": compiler} if compiler else {})
 
 
 def versions(device: torch.device) -> dict[str, str]:

@@ -182,7 +182,10 @@ class Cost(Strict):
     peak_memory_mib: float | None = None
     """Peak of the GPU's memory or, on a CPU, of the process's resident set."""
     energy_wh: float | None = None
-    """Energy that the GPU drew while training, in watt-hours by its own counter; null without a counter."""
+    """Energy that the GPU drew while training, in watt-hours by its own counter; null without a counter, and where
+    other runs shared the GPU."""
+    runs_per_gpu: Count | None = None
+    """Runs that shared the GPU at most, whose minutes are therefore longer; null on a CPU."""
     resumptions: int | None = None
     stored_epochs: int | None = None
     """Epochs for which the teacher's logits were read from disk; their computation is not in the minutes."""
@@ -220,6 +223,8 @@ class Provenance(Strict):
     precision: str | None = None
     """The precision of the computation on this device."""
     versions: dict[str, str] = {}
+    earlier: list[dict[str, str]] = []
+    """What the first epochs were computed with, where the run was resumed with something else on request."""
     image: str | None = None
     """Container image, if there was one: its tag, which names what it was built from, and its digest if known."""
 
@@ -227,8 +232,10 @@ class Provenance(Strict):
 class TrainingResult(Strict):
     """What training leaves for the evaluation, besides the weights."""
 
-    state: str
+    state: str = Field(pattern="^[0-9a-f]{12}$")
     """Folder of the finished state, which is deleted once the record is written."""
+    last_sha256: str
+    """Digest of the weights of the last epoch."""
     history: list[Epoch]
     stopped_early: bool
     teaching: Teaching | None = None
@@ -241,6 +248,12 @@ class Checkpoint(Strict):
 
     spec_sha256: str
     """Digest of the spec that is trained."""
+    files: dict[str, str] = {}
+    """Digest of each file of the state."""
+    sha256: str = ""
+    """Digest of everything else in this document."""
+    computed_with: list[dict[str, str]] = []
+    """Code, versions and device of its epochs; several where a run was resumed with others on request."""
     epoch: NonNegativeInt
     """Epochs that are done."""
     epochs: Count

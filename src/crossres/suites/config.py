@@ -37,6 +37,8 @@ class _Config(Strict):
     """Keep stored logits after their last student has read them; otherwise they are removed."""
     cuda_graph: bool = True
     """On CUDA, capture the whole training step in one CUDA graph; false runs it eagerly."""
+    accept_sources: bool = False
+    """Go on with a half-trained run that other code, another torch or another device began; its record says so."""
     runs_per_gpu: Count = 1
     """Number of runs that share one GPU at a time; their memory adds up, and without NVIDIA's MPS they take turns."""
     container: str | None = "docker/crossres.sif"

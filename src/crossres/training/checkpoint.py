@@ -1,8 +1,8 @@
 """The state of a run in training, on disk: it survives whatever kills the process, but for the epoch in progress.
 
 A state is the tensors in `state-EPOCH.pt`, the best weights in `best-EPOCH.safetensors`, and everything else in
-`checkpoint.json`. The last is written after the others and names their epochs, so that writing it commits the epoch.
-The files of the epoch before are deleted afterwards only.
+`checkpoint.json`, which names the digests of both. The last is written after the others, so that writing it commits the
+epoch. The generation before is kept: should the newest be torn, the run goes on from the epoch before.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import contextlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from crossres.base import CrossresError
-from crossres.files import CHECKPOINT, read_json, write_atomic, write_json
+from crossres.base import CrossresError, canonical_json
+from crossres.files import CHECKPOINT, PREVIOUS_CHECKPOINT, read_json, sha256, write_atomic, write_json
 from crossres.records.record import Checkpoint, TrainingResult
 
 
@@ -37,40 +37,79 @@ def state_file(folder: Path, epoch: int) -> Path:
     return folder / f"state-{epoch:04d}.pt"
 
 
-def save_state(folder: Path, checkpoint: Checkpoint, parts: Mapping[str, Stateful]) -> None:
-    """Save the state after an epoch, whose best weights are saved already, and delete the older files."""
+def save_state(folder: Path, checkpoint: Checkpoint, before: Checkpoint, parts: Mapping[str, Stateful]) -> Checkpoint:
+    """Save the state after an epoch, whose best weights are saved already, and delete those before the last two.
+
+    Returns:
+        The checkpoint with the digests of its files.
+    """
     state, best = state_file(folder, checkpoint.epoch), best_file(folder, checkpoint.best_epoch)
     tensors = {name: part.state_dict() for name, part in parts.items()}
     write_atomic(state, lambda file: torch.save(tensors, file))
-    document = checkpoint.model_dump(mode="json")
-    document["history"] = [entry.model_dump(mode="json", exclude_defaults=True) for entry in checkpoint.history]
-    write_json(folder / CHECKPOINT, document)
+    files = {path.name: before.files.get(path.name) or sha256(path) for path in (state, best)}
+    checkpoint = checkpoint.model_copy(update={"files": files})
+    if before.epoch:
+        _write(folder / PREVIOUS_CHECKPOINT, before)
+    _write(folder / CHECKPOINT, checkpoint)
     for old in [*folder.glob("state-*.pt"), *folder.glob("best-*.safetensors")]:
-        if old not in (state, best):
+        if old.name not in {*files, *before.files}:
             old.unlink()
+    return checkpoint
 
 
-def restore_state(folder: Path, parts: Mapping[str, Stateful], device: torch.device) -> Checkpoint | None:
-    """Restore the parts of a run and return its checkpoint; None where no epoch was finished.
+def _digest(checkpoint: Checkpoint) -> str:
+    return sha256(canonical_json(checkpoint.model_dump(mode="json", exclude={"sha256"})).encode())
+
+
+def _write(path: Path, checkpoint: Checkpoint) -> None:
+    document = checkpoint.model_dump(mode="json") | {"sha256": _digest(checkpoint)}
+    document["history"] = [entry.model_dump(mode="json", exclude_defaults=True) for entry in checkpoint.history]
+    write_json(path, document)
+
+
+class Restored(NamedTuple):
+    """A state that was read."""
+
+    checkpoint: Checkpoint
+    torn: str | None
+    """What is wrong with a newer one, if there is one."""
+
+
+def restore_state(folder: Path, parts: Mapping[str, Stateful], device: torch.device) -> Restored | None:
+    """Restore the parts of a run from the newest whole state; None where no epoch was finished.
 
     Raises:
-        CrossresError: When a file of the state is missing, damaged or of another version. Nothing is deleted.
+        CrossresError: When each state is damaged or of another version. Nothing is deleted.
     """
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        return None
-    try:
-        checkpoint = Checkpoint.parse(read_json(path), "its content")
-        path = best_file(folder, checkpoint.best_epoch)
-        path.stat()
-        path = state_file(folder, checkpoint.epoch)
-        tensors = torch.load(path, map_location=device, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(tensors[name])
-    except Exception as error:  # torch.load raises many kinds on a damaged file
-        reason = "missing" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:120]
-        raise CrossresError(f"{path}: not a whole state ({reason}); move {folder} away to start afresh") from None
-    return checkpoint.model_copy(update={"resumptions": checkpoint.resumptions + 1})
+    torn: list[str] = []
+    for path in (folder / CHECKPOINT, folder / PREVIOUS_CHECKPOINT):
+        if path.is_file():
+            try:
+                checkpoint = _restore(path, parts, device)
+            except Exception as error:  # torch.load raises many kinds on a damaged file
+                torn.append(f"{path}: not a whole state ({' '.join(str(error).split())[:120]})")
+                continue
+            resumed = checkpoint.model_copy(update={"resumptions": checkpoint.resumptions + 1})
+            return Restored(resumed, torn[0] if torn else None)
+    if torn:
+        raise CrossresError(f"{torn[0]}; move {folder} away to start afresh")
+    return None
+
+
+def _restore(path: Path, parts: Mapping[str, Stateful], device: torch.device) -> Checkpoint:
+    folder, checkpoint = path.parent, Checkpoint.parse(read_json(path), "its content")
+    if _digest(checkpoint) != checkpoint.sha256:
+        raise CrossresError("its content is damaged")
+    state, best = state_file(folder, checkpoint.epoch), best_file(folder, checkpoint.best_epoch)
+    for file in (state, best):
+        if not file.is_file():
+            raise CrossresError(f"{file.name} is missing")
+        if sha256(file) != checkpoint.files.get(file.name):
+            raise CrossresError(f"{file.name} is damaged")
+    tensors = torch.load(state, map_location=device, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(tensors[name])
+    return checkpoint
 
 
 def discard_state(run_dir: Path, training: TrainingResult) -> None:

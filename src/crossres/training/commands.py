@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 DatasetChoice = Annotated[str, Parameter(choices=tuple(DATASETS))]
+AcceptSources = Annotated[bool, Parameter(negative="", env_var="CROSSRES_ACCEPT_SOURCES")]
 CudaGraph = Annotated[bool, Parameter(negative="--no-cuda-graph", env_var="CROSSRES_CUDA_GRAPH")]
 
 
@@ -73,13 +74,21 @@ class Job:
         return spec, device
 
 
-def train(*, job: Job, teacher: File | None = None, weights: File | None = None, cuda_graph: CudaGraph = True) -> None:
+def train(
+    *,
+    job: Job,
+    teacher: File | None = None,
+    weights: File | None = None,
+    cuda_graph: CudaGraph = True,
+    accept_sources: AcceptSources = False,
+) -> None:
     """Train one run, from its last checkpoint if there is one.
 
     Args:
         teacher: Weights of the run's teacher.
         weights: ImageNet weights to start from.
         cuda_graph: Capture the training step as one CUDA graph.
+        accept_sources: Go on with epochs that other code, another torch or another device computed.
     """
     from crossres.training.loop import Trainer
     from crossres.training.models import try_out
@@ -88,7 +97,8 @@ def train(*, job: Job, teacher: File | None = None, weights: File | None = None,
     spec, device = job.start(teacher)
     try_out(spec)
     with closing(ProgressBar(f"{spec.run} seed {spec.seed}", spec.optimisation.epochs)) as progress:
-        Trainer(spec, job.data, job.spec.parent, device, teacher, weights, cuda_graph).fit(progress)
+        trainer = Trainer(spec, job.data, job.spec.parent, device, teacher, weights, cuda_graph, accept_sources)
+        trainer.fit(progress)
 
 
 def logits(*, job: Job, teacher: File, epochs: Count, output: Folder) -> None:

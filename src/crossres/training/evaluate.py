@@ -212,11 +212,12 @@ def evaluate(spec: Spec, run_dir: Path, training: TrainingResult, data_root: Pat
         raise CrossresError(
             f"{data_root}: not the {spec.dataset.name} that {run_dir} was trained on; train the run again"
         )
-    path = run_dir / "weights.safetensors"
-    network, logits, best = _evaluate_file(path, spec, images.test, device)
-    if sha256(path) != training.provenance.weights_sha256:
-        raise CrossresError(f"{path}: not the weights that {run_dir}/training.json describes; train the run again")
-    _, _, last = _evaluate_file(run_dir / "last.safetensors", spec, images.test, device)
+    best_path, last_path = run_dir / "weights.safetensors", run_dir / "last.safetensors"
+    for path, digest in ((best_path, training.provenance.weights_sha256), (last_path, training.last_sha256)):
+        if path.is_file() and sha256(path) != digest:
+            raise CrossresError(f"{path}: not the weights that {run_dir}/training.json describes; train the run again")
+    network, logits, best = _evaluate_file(best_path, spec, images.test, device)
+    _, _, last = _evaluate_file(last_path, spec, images.test, device)
     predictions, superclasses = logits.argmax(1), spec.dataset.info.superclasses
     return Record(
         spec=spec,

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from crossres.base import CrossresError, canonical_json
-from crossres.files import logits_dir, write_atomic, write_json
+from crossres.files import logits_dir, sha256, write_atomic, write_json
+from crossres.gpus import runs_per_gpu
 from crossres.records import provenance
 from crossres.records.record import Checkpoint, Cost, Epoch, Teaching, TrainingResult
 from crossres.suites.passes import pass_key
@@ -61,6 +62,7 @@ class Trainer:
         teacher: Weights file of the teacher; None for a run without one.
         weights: ImageNet weights of the run's own network, where it starts from them.
         capture: Whether to make the step one CUDA graph; ignored on a CPU.
+        accept_sources: Whether to go on with epochs that other code, versions or another device computed.
 
     Raises:
         CrossresError: When something that the spec needs is missing or does not fit.
@@ -75,8 +77,9 @@ class Trainer:
         teacher: Path | None = None,
         weights: Path | None = None,
         capture: bool = False,
+        accept_sources: bool = False,
     ) -> None:
-        self.spec, self.run_dir, self.device = spec, run_dir, device
+        self.spec, self.run_dir, self.device, self.accept_sources = spec, run_dir, device, accept_sources
         self.precision = spec.optimisation.precision if device.type == "cuda" else "fp32"
         self.images = load_splits(spec.dataset, spec.view, data_root, device)
         self.stream = Stream.of(spec, *self.images.train)
@@ -92,7 +95,12 @@ class Trainer:
         steps = self.stream.steps_per_epoch
         live = None if self.teacher_stream else self.teacher
         self.step = Step(self.network, spec.objective, spec.optimisation, steps, self.precision, live, capture)
-        self.checkpoint = Checkpoint(spec_sha256=spec.digest(), epoch=0, epochs=spec.optimisation.epochs)
+        self.checkpoint = Checkpoint(
+            spec_sha256=spec.digest(),
+            epoch=0,
+            epochs=spec.optimisation.epochs,
+            computed_with=[provenance.computed_with(device, _compiler(device))],
+        )
         teacher_sha256 = self.teacher.sha256 if self.teacher else None
         imagenet = read_origin(spec.model.name, weights) if spec.model.pretrained and weights else None
         self.imagenet_sha256 = imagenet.source_sha256 if imagenet else None
@@ -129,9 +137,26 @@ class Trainer:
         if others:
             kept = f"a state of another spec, data set or teacher is kept in {others[0]}"
             progress.note(f"{kept}; delete it if it is not needed")
-        if (checkpoint := restore_state(self.state_dir, self._parts(), self.device)) is not None:
-            self.checkpoint = checkpoint
-            progress.resumed(checkpoint.epoch)
+        if (restored := restore_state(self.state_dir, self._parts(), self.device)) is None:
+            return
+        self.checkpoint = self._continued(restored.checkpoint)
+        if restored.torn:
+            progress.note(f"{restored.torn}; going on from the epoch before")
+        progress.resumed(self.checkpoint.epoch)
+
+    def _continued(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the checkpoint of a run that goes on here, if its epochs were computed with what is here."""
+        here, *_, last = self.checkpoint.computed_with[0], *checkpoint.computed_with
+        if not (changed := [name for name in sorted({*here, *last}) if here.get(name) != last.get(name)]):
+            return checkpoint
+        if not self.accept_sources:
+            what = ", ".join(f"{name} {last.get(name, '')[:20]} → {here.get(name, '')[:20]}" for name in changed)
+            raise CrossresError(
+                f"{self.state_dir}: its epochs were computed with something else ({what}); go back to that, move the "
+                "folder away to start afresh, or go on with both (accept_sources: true in the config, or "
+                "--accept-sources), which the record then says"
+            )
+        return checkpoint.model_copy(update={"computed_with": [*checkpoint.computed_with, here]})
 
     def _parts(self) -> dict[str, Stateful]:
         return {"network": self.network, "optimiser": self.step.optimiser, "scaler": self.step.scaler}
@@ -149,9 +174,9 @@ class Trainer:
         tally = self._take_steps(epoch, rate, stored, progress)
         step_s = time.perf_counter() - started
         self._stop_if_nonfinite(tally, epoch)
-        entry = self._entry(epoch, rate, tally)
+        entry, before = self._entry(epoch, rate, tally), self.checkpoint
         self._advance(entry, step_s, time.perf_counter() - started, energy, stored is not None)
-        save_state(self.state_dir, self.checkpoint, self._parts())
+        self.checkpoint = save_state(self.state_dir, self.checkpoint, before, self._parts())
         images = self.stream.steps_per_epoch * self.spec.optimisation.batch_size
         progress.epoch(entry, images / step_s, self.checkpoint.epoch_s)
 
@@ -232,15 +257,20 @@ class Trainer:
             energy_j=provenance.energy_spent(done.energy_j, energy_j, provenance.energy_j(self.device)),
             resumptions=done.resumptions,
             stored_epochs=done.stored_epochs + stored,
+            computed_with=done.computed_with,
         )
 
     def _write_outputs(self) -> TrainingResult:
         done = self.checkpoint
-        best = best_file(self.state_dir, done.best_epoch).read_bytes()
+        path, last = best_file(self.state_dir, done.best_epoch), pack_weights(self.network, self.spec, done.epoch)
+        best = path.read_bytes()
+        if sha256(best) != done.files[path.name]:
+            raise CrossresError(f"{path}: damaged since it was written; run this again: it goes on from an older state")
         write_atomic(self.run_dir / "weights.safetensors", best)
-        write_atomic(self.run_dir / "last.safetensors", pack_weights(self.network, self.spec, done.epoch))
+        write_atomic(self.run_dir / "last.safetensors", last)
         training = TrainingResult(
             state=self.state_dir.name,
+            last_sha256=sha256(last),
             history=done.history,
             stopped_early=done.epoch < done.epochs,
             teaching=self._teaching(),
@@ -249,10 +279,11 @@ class Trainer:
                 device=self.device,
                 precision=self.precision,
                 data_sha256=self.images.digest,
-                weights_sha256=hashlib.sha256(best).hexdigest(),
+                weights_sha256=sha256(best),
                 teacher_sha256=self.teacher.sha256 if self.teacher else None,
                 imagenet_sha256=self.imagenet_sha256,
-                compiler=compiler_version() if self.device.type == "cpu" else None,
+                compiler=_compiler(self.device),
+                earlier=done.computed_with[:-1],
             ),
         )
         write_json(self.run_dir / "training.json", training.model_dump(mode="json"))
@@ -263,7 +294,7 @@ class Trainer:
         return teaching(self.spec, weights, self.teacher, self.images.test, self.seen.test) if self.teacher else None
 
     def _cost(self) -> Cost:
-        done = self.checkpoint
+        done, sharing = self.checkpoint, runs_per_gpu()
         images = self.stream.steps_per_epoch * self.spec.optimisation.batch_size * done.epoch
         return Cost(
             parameters=parameter_count(self.network),
@@ -271,11 +302,16 @@ class Trainer:
             train_minutes=sum(done.wall_s) / 60,
             images_per_s=images / done.step_s,
             peak_memory_mib=provenance.peak_memory_mib(self.device),
-            energy_wh=None if done.energy_j is None else done.energy_j / 3600,
+            energy_wh=None if done.energy_j is None or sharing > 1 else done.energy_j / 3600,
+            runs_per_gpu=sharing if self.device.type == "cuda" else None,
             resumptions=done.resumptions,
             stored_epochs=done.stored_epochs if self.teacher else None,
             epoch_s=[round(wall_s, 3) for wall_s in done.wall_s],
         )
+
+
+def _compiler(device: torch.device) -> str | None:
+    return compiler_version() if device.type == "cpu" else None
 
 
 def _derived_seed(seed: int, epoch: int) -> int:
