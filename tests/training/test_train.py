@@ -836,7 +836,9 @@ def test_a_second_process_waits_for_the_first(bench: Bench) -> None:
     assert (bench.folder / "run/training.json").is_file()
 
 
-def test_two_generations_of_the_state_are_kept_and_the_best_weights(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_generations_of_the_state_are_kept_and_the_best_weights(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(train, "score", scripted([5, 7, 6]))
     bench.kill(spec_of(), "run", 3)
     assert sorted(path.name for path in bench.state_dir().iterdir()) == [
