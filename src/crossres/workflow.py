@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shlex
 import sys
@@ -17,7 +16,7 @@ from crossres import files
 from crossres.base import CrossresError
 from crossres.gpus import RUNS_PER_GPU, VISIBLE, visible_gpus
 from crossres.records import container
-from crossres.records.finished import RunFiles, check_given, pattern_of
+from crossres.records.finished import RunFiles, check_given, date_back, pattern_of
 from crossres.records.record import read_record
 from crossres.report import exhibits, latex
 from crossres.suites.config import Config, chosen_suite, is_computed, read_config, results_dir, suite_path
@@ -116,6 +115,7 @@ class Workflow:
         spec = self.spec(run, seed)
         has_teacher = spec.teacher is not None and spec.teacher_seed is not None
         teacher = self.run_files(spec.teacher, spec.teacher_seed) if has_teacher else None
+        date_back(Path(self.run_dir(run, seed)))
         return RunFiles(Path(self.run_dir(run, seed)), spec, teacher, is_given=not self.is_computed(run))
 
     def is_pending(self, run: str, seed: int) -> bool:
@@ -143,21 +143,17 @@ class Workflow:
         return "|".join(re.escape(path.as_posix()) for path in paths) or "(?!)"
 
     def outdated(self, run: str, seed: int) -> list[str]:
-        """Return an input that is newer than all files of a run, where those are of another spec or teacher.
+        """Return an input that is newer than the files of a run, where some are of another spec or teacher.
 
         With it, they are made again whatever their dates, and whatever Snakemake knows of them.
         """
-        outdated, marker = self.run_files(run, seed).outdated, Path(self.results) / ".outdated"
-        if not outdated:
-            return []
-        now = time.time()
-        for path in outdated:
-            if path.stat().st_mtime >= now:  # of a clock that is ahead
-                os.utime(path, (1, 1))
-        newest = max(path.stat().st_mtime for path in outdated)
-        if not marker.exists() or not newest < marker.stat().st_mtime <= now:
-            marker.touch()
-        return [marker.as_posix()]
+        return [self._marker] if self.run_files(run, seed).is_outdated else []
+
+    @cached_property
+    def _marker(self) -> str:
+        marker = Path(self.results) / ".outdated"
+        files.write_atomic(marker, str(time.time_ns()))  # to Snakemake, a newer file of the same content is no change
+        return marker.as_posix()
 
     def spec(self, run: str, seed: int) -> Spec:
         return self.suite.resolve(run, seed, self.config.budget)

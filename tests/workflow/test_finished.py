@@ -101,6 +101,13 @@ def test_copied_results_of_another_spec_are_trained_again(
         os.utime(path, (later, later))
     counts = plan(folder)
     assert (counts["train"], counts["evaluate"]) == (trained, trained)
+    done = snakemake(folder, "--cores", "2", "--config", "suite=tiny", "--", *RECORDS)
+    assert done.returncode == 0, done.stderr
+    assert plan(folder) == {}
+    key, value = next(iter(changed.items()))
+    assert json.loads((folder / f"results/tiny/{run}/seed1/record.json").read_text())["spec"]["objective"][key] == value
+    shutil.copytree(finished / "results", folder / "results", dirs_exist_ok=True)  # Snakemake knows it as up to date
+    assert plan(folder)["train"] == trained
 
 
 @pytest.mark.parametrize("name", ["record.json", "training.json", "weights.safetensors"])
