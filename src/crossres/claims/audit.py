@@ -1,115 +1,89 @@
 """Claims to verdicts.
 
-Each figure is estimated from the records, with an interval and, where the claim or a control names a bound, a test
-against it. Holm's correction covers all tests of an audit. `_judge` holds the rules.
+`_judge` holds the rules for a claim, `crossres.claims.contrasts` those for a planned contrast.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import pandas as pd
 
-from crossres.claims import statistics
-from crossres.claims.claim import Bound, Claim, Claims, Control, Subject, Verdict
-from crossres.claims.estimate import estimate
-from crossres.claims.finding import LEVEL, Audit, ControlResult, Estimate, Finding, Quantity, interval_text, value_text
-from crossres.claims.measures import AnyMeasure, Contrast
+from crossres.claims.claim import Claim, ClaimedFigure, Claims, Subject, Verdict
+from crossres.claims.contrasts import contrast_findings
+from crossres.claims.estimate import answer, estimate
+from crossres.claims.finding import (
+    Audit,
+    ContrastFinding,
+    ControlResult,
+    Estimate,
+    Finding,
+    Quantity,
+    exact_text,
+    number_text,
+    one_seed_text,
+)
+from crossres.claims.measures import AnyMeasure, Contrast, SettingsCount
 from crossres.claims.runs import Runs
 from crossres.records.record import Record
 from crossres.suites.compare import differences_beside
 from crossres.suites.suite import Suite
 
-
-class Measured(NamedTuple):
-    """A claim with its numbers."""
-
-    key: str
-    claim: Claim
-    figures: list[Quantity]
-    controls: list[ControlResult]
-
-    @property
-    def estimates(self) -> list[Estimate]:
-        """Every estimate of the claim, its figures' first."""
-        found = [figure.estimate for figure in self.figures] + [control.estimate for control in self.controls]
-        return [estimate for estimate in found if estimate]
+FAILING_SHARE = 0.1
+"""Share of a teacher's epochs above which a test loss worse than guessing is worth a word."""
 
 
 def audit(suite: Suite, records: Iterable[Record], summary: pd.DataFrame, claims: Claims) -> Audit:
-    """Judge every claim by the records of a suite.
+    """Judge every claim by the records of a suite: by its planned contrast, or else by its own measure and controls.
 
     Args:
-        records: A record of every run and seed.
+        records: A record of every run, of the seeds that are finished.
         summary: Their table, from `crossres.records.summary.summarise`.
 
     Returns:
-        One finding per claim, in the order of the claims.
+        One finding per claim, in the order of the claims, and one per contrast.
     """
     runs = Runs(suite, records, summary)
-    measured = _corrected([_measured(key, claim, runs) for key, claim in claims.claims.items()])
-    findings = [_finding(entry, runs, claims.of) for entry in measured]
-    return Audit(suite=suite.suite, source=claims.source, level=LEVEL, findings=findings)
+    contrasts = contrast_findings(suite, runs, claims)
+    by_claim = {contrast.claim: contrast for contrast in contrasts if contrast.claim}
+    findings = [
+        _finding_by_contrast(key, claim, by_claim[key]) if key in by_claim else _finding(key, claim, runs, claims.of)
+        for key, claim in claims.claims.items()
+    ]
+    return Audit(suite=suite.suite, source=claims.source, findings=findings, contrasts=contrasts)
 
 
-# Numbers
+def _finding_by_contrast(key: str, claim: Claim, contrast: ContrastFinding) -> Finding:
+    return Finding(
+        id=key,
+        statement=claim.statement,
+        where=claim.where,
+        unit="points",
+        verdict=contrast.verdict,
+        reason=f"{contrast.title}: {contrast.reason}",
+        because=claim.explanation.because if claim.explanation else None,
+        figures=[Quantity(estimate=contrast.estimate)],
+        contrast=contrast.id,
+    )
 
 
-def _measured(key: str, claim: Claim, runs: Runs) -> Measured:
-    figures = []
-    for run, reported, measure in claim.figures:
-        found, missing = _attempt(measure, runs, claim.direction)
-        figures.append(Quantity(run=run, reported=reported, estimate=found, missing=missing))
+def _finding(key: str, claim: Claim, runs: Runs, subject: Subject) -> Finding:
+    figures = [_quantity(claim, figure, runs, subject) for figure in claim.figures]
     controls = []
     for control in claim.controls:
-        found, missing = _attempt(control.measure, runs, control.holds_if)
-        condition = str(control.holds_if)
-        controls.append(ControlResult(what=control.what, condition=condition, estimate=found, missing=missing))
-    return Measured(key, claim, figures, controls)
-
-
-def _attempt(measure: AnyMeasure, runs: Runs, bound: Bound | None) -> tuple[Estimate | None, str | None]:
-    """Return the estimate of a measure, or why there is none."""
-    if missing := measure.missing(runs):
-        return None, missing
-    found = estimate(measure, runs, bound)
-    return found, None if found else "the records do not hold this figure"
-
-
-def _corrected(measured: list[Measured]) -> list[Measured]:
-    """Add Holm's correction, over every test of the audit."""
-    corrected = iter(statistics.holm([found.p for entry in measured for found in entry.estimates]))
-
-    def next_of(found: Estimate | None) -> Estimate | None:
-        return found and found.model_copy(update={"p_holm": next(corrected)})
-
-    return [
-        entry._replace(
-            figures=[part.model_copy(update={"estimate": next_of(part.estimate)}) for part in entry.figures],
-            controls=[part.model_copy(update={"estimate": next_of(part.estimate)}) for part in entry.controls],
+        missing, found = control.measure.missing(runs), None
+        if not missing:
+            found = estimate(control.measure, runs)
+            missing = None if found else "the records do not hold this figure"
+        said, condition = answer(found, control.holds_if) if found else None, str(control.holds_if)
+        controls.append(
+            ControlResult(what=control.what, condition=condition, estimate=found, answer=said, missing=missing)
         )
-        for entry in measured
-    ]
-
-
-# Rules
-
-
-def _finding(entry: Measured, runs: Runs, subject: Subject) -> Finding:
-    claim = entry.claim
-    figures = [
-        quantity.model_copy(update={"agrees": _agrees(claim, quantity, figure.measure, runs, subject)})
-        for quantity, figure in zip(entry.figures, claim.figures, strict=True)
-    ]
-    controls = [
-        result.model_copy(update={"holds": _holds(result.estimate, control.holds_if)}) if result.estimate else result
-        for result, control in zip(entry.controls, claim.controls, strict=True)
-    ]
     others = [] if any(figure.missing for figure in figures) else _also_differs(claim, runs)
-    verdict, reason = _judge(Measured(entry.key, claim, figures, controls), others, runs, subject)
+    verdict, reason = _judge(claim, figures, controls, others, runs, subject)
     return Finding(
-        id=entry.key,
+        id=key,
         statement=claim.statement,
         where=claim.where,
         unit=claim.unit,
@@ -122,68 +96,104 @@ def _finding(entry: Measured, runs: Runs, subject: Subject) -> Finding:
     )
 
 
-def _judge(entry: Measured, others: list[str], runs: Runs, subject: Subject) -> tuple[Verdict, str]:
+def _quantity(claim: Claim, figure: ClaimedFigure, runs: Runs, subject: Subject) -> Quantity:
+    """Estimate a figure and compare it with the printed one: to the digit if it has no chance, else by tolerance."""
+    run, reported, measure = figure
+    if missing := measure.missing(runs):
+        return Quantity(run=run, reported=reported, missing=missing)
+    found = estimate(measure, runs, exact=runs.published and claim.of_these_runs)
+    if found is None:
+        return Quantity(run=run, reported=reported, missing="the records do not hold this figure")
+    agrees = None
+    if reported is not None and _is_of(measure, runs, subject):
+        if runs.published or measure.is_exact:
+            agrees = f"{found.value:.{len(reported.partition('.')[2])}f}" == reported
+        else:
+            agrees = abs(found.value - float(reported)) <= claim.tolerance
+    return Quantity(run=run, reported=reported, estimate=found, agrees=agrees)
+
+
+def _judge(
+    claim: Claim,
+    figures: list[Quantity],
+    controls: list[ControlResult],
+    others: list[str],
+    runs: Runs,
+    subject: Subject,
+) -> tuple[Verdict, str]:
     """Return the verdict on a claim and the reason. The first rule that applies decides."""
-    _, claim, figures, controls = entry
     missing = claim.untested or next((figure.missing for figure in figures if figure.missing), None)
-    if missing:
-        return "not tested here", missing
+    if missing or claim.measure is None:
+        return "not tested", missing or "no record can hold it"
     comparable = all(_is_of(figure.measure, runs, subject) for figure in claim.figures)
-    wrong = [figure for figure in figures if figure.agrees is False]
+    if not comparable and (claim.measure.local or claim.direction is None):
+        return "not tested", claim.measure.local or "the figure is of other images or networks than these"
     exact = runs.published or all(figure.measure.is_exact for figure in claim.figures)
-    if wrong and exact:
-        return "arithmetic error", f"the {'logs' if runs.published else 'networks'} give {_shown(wrong[0])}"
-    if not comparable and claim.measure is not None and claim.measure.local:
-        return "not tested here", claim.measure.local
-    if not comparable and claim.direction is None:
-        return "not tested here", "the figure is of other images or networks than these"
-    if claim.direction is not None and not _holds(figures[0].estimate, claim.direction):
-        return "not reproduced", _why_not(claim, figures[0].estimate, claim.direction)
-    broken = _broken(zip(controls, claim.controls, strict=True), others)
-    if claim.direction is None and wrong:
-        return "not reproduced", f"the records give {_shown(wrong[0])}"
-    if broken:
-        return "confounded", broken
+    if wrong := [figure for figure in figures if exact and figure.agrees is False]:
+        rounded = all(figure.measure.is_exact and claim.tolerance for figure in claim.figures)
+        rounded = rounded and all(_within(figure, claim.tolerance) for figure in wrong)
+        return "rounded" if rounded else "misreported setting", _shown(wrong[0], claim.source(runs.published))
+    if claim.direction is None:
+        return ("matches the logs", "at the printed precision") if exact else _retrained(claim, figures)
+    (figure,) = figures
+    if isinstance(claim.measure, SettingsCount) and claim.measure.value is not None and figure.estimate:
+        so = answer(figure.estimate, claim.direction) == "supported"
+        return "matches the logs" if so else "misreported setting", _with_unit(figure.estimate, claim)
+    verdict, reason = _compared(claim, figure, controls, others)
     if not comparable:
-        return "direction only", "it holds for these images and networks, which are not the thesis's"
-    if wrong:
-        return "direction only", f"the direction holds; the records give {_shown(wrong[0])}"
-    return "reproduced", _why_reproduced(claim, controls, runs.published)
+        reason += "; for these images and networks, which are not the thesis's"
+    elif figure.agrees is not None and not exact:
+        reason += f"; the figure is {'reproduced' if figure.agrees else _shown(figure, 'not reproduced: it is')}"
+    return verdict, "; ".join([reason, *_failing_teachers(claim, runs)])
 
 
-def _agrees(claim: Claim, figure: Quantity, measure: AnyMeasure, runs: Runs, subject: Subject) -> bool | None:
-    """Compare a figure with the printed one: at the printed precision where it must be exact, else by tolerance."""
-    if figure.reported is None or figure.estimate is None or not _is_of(measure, runs, subject):
-        return None
-    if runs.published or measure.is_exact:
-        digits = len(figure.reported.partition(".")[2])
-        return f"{figure.estimate.value:.{digits}f}" == figure.reported
-    return abs(figure.estimate.value - float(figure.reported)) <= claim.tolerance
+def _compared(claim: Claim, figure: Quantity, controls: list[ControlResult], others: list[str]) -> tuple[Verdict, str]:
+    """Judge a comparison by where its interval lies, then by the controls of its explanation."""
+    found, bound = figure.estimate, claim.direction
+    assert found is not None
+    assert bound is not None
+    said, number = answer(found, bound), _with_unit(found, claim)
+    if said == "contradicted":
+        return said, f"{number}, which is not {bound}"
+    run = [control for control in controls if control.estimate and control.answer]
+    for control in run:
+        if control.answer == "contradicted":
+            return "confounded", _control_text(control)
+    if others and not run:
+        return "not identified", f"the runs also differ in {', '.join(others)}, and no control was run"
+    if said == "supported" and all(control.answer == "supported" for control in run):
+        return said, f"{number}, which is {bound}" + ("; its controls agree" if run else "")
+    text = one_seed_text(found) if found.chance != "seed" else f"{number}; the claim is {bound}"
+    return "undecided", "; ".join([text, *map(_control_text, run)])
+
+
+def _retrained(claim: Claim, figures: list[Quantity]) -> tuple[Verdict, str]:
+    """Judge printed figures by the intervals of a new training: each within its tolerance, or outside."""
+    estimates = [(figure, figure.estimate) for figure in figures if figure.estimate]
+    if any(found.chance != "seed" for _, found in estimates):
+        agree = sum(figure.agrees or False for figure in figures)
+        return "undecided", f"of one seed; {agree} of {len(figures)} are within {claim.tolerance:g}"
+    within = [_within(figure, claim.tolerance, found.low, found.high) for figure, found in estimates]
+    if False in within:
+        return "contradicted", _shown(figures[within.index(False)], "a new training gives")
+    return ("supported", "reproduced") if all(within) else ("undecided", "an interval ends outside the tolerance")
+
+
+def _within(figure: Quantity, tolerance: float, low: float | None = None, high: float | None = None) -> bool | None:
+    """Return whether a figure, or its interval, lies within the tolerance: None where a part of it does."""
+    assert figure.reported is not None
+    assert figure.estimate is not None
+    printed, value = float(figure.reported), figure.estimate.value
+    low, high = value if low is None else low, value if high is None else high
+    if printed - tolerance <= low and high <= printed + tolerance:
+        return True
+    return False if high < printed - tolerance or low > printed + tolerance else None
 
 
 def _is_of(measure: AnyMeasure, runs: Runs, subject: Subject) -> bool:
     """Return whether a measure is of the images and networks of the reported figures."""
     trained = not measure.is_exact
     return runs.published or all(subject.includes(runs.specs[run], trained) for run in measure.needs)
-
-
-def _holds(found: Estimate | None, bound: Bound) -> bool:
-    """Return whether a number is on its side of a bound, significantly so where there is a test."""
-    if found is None or not bound.met_by(found.value):
-        return False
-    return found.p_holm is None or found.p_holm < LEVEL
-
-
-def _broken(controls: Iterable[tuple[ControlResult, Control]], others: list[str]) -> str | None:
-    """Say what refutes the explanation: a control or, if none was run, other settings that differ."""
-    tested = [(result, control, result.estimate) for result, control in controls if result.estimate]
-    for result, control, found in tested:
-        if not result.holds:
-            chance = _chance(found) if control.holds_if.met_by(found.value) else ""
-            return f"control, {result.what}: {_number(found)}, which is not {result.condition}{chance}"
-    if others and not tested:
-        return f"the runs also differ in {', '.join(others)}, and no control was run"
-    return None
 
 
 def _also_differs(claim: Claim, runs: Runs) -> list[str]:
@@ -198,38 +208,33 @@ def _also_differs(claim: Claim, runs: Runs) -> list[str]:
     return found
 
 
+def _failing_teachers(claim: Claim, runs: Runs) -> list[str]:
+    """Name the teachers that a comparison of accuracies rests on and whose test loss is often worse than guessing."""
+    if not isinstance(claim.measure, Contrast):
+        return []
+    found = []
+    for name in dict.fromkeys(runs.specs[run].teacher or run for run in claim.measure.runs):
+        spec, histories = runs.specs[name], [record.history for (run, _), record in runs.records.items() if run == name]
+        losses = [epoch.test_loss for history in histories for epoch in history]
+        worse = sum(loss is None or loss > math.log(spec.dataset.classes) for loss in losses)
+        if worse > FAILING_SHARE * len(losses):
+            found.append(f"the test loss of {name} is worse than guessing in {worse} of {len(losses)} epochs")
+    return found
+
+
 # Reasons
 
 
-def _number(found: Estimate) -> str:
-    return f"{value_text(found)} {interval_text(found)}".strip().replace("-", "−")
+def _control_text(control: ControlResult) -> str:
+    assert control.estimate is not None
+    return f"control, {control.what}: {number_text(control.estimate)}, needed {control.condition}"
 
 
-def _chance(found: Estimate) -> str:
-    return f" beyond chance (p = {found.p_holm:.2g} after correction)" if found.p_holm is not None else ""
+def _with_unit(found: Estimate, claim: Claim) -> str:
+    return f"{number_text(found)} {claim.unit}".strip()
 
 
-def _shown(figure: Quantity) -> str:
-    """Set a figure against the printed one, with one digit more."""
-    digits = len((figure.reported or "").partition(".")[2]) + 1
-    value = f"{figure.estimate.value:.{digits}f}" if figure.estimate else ""
+def _shown(figure: Quantity, source: str) -> str:
+    """Set a figure against the printed one."""
     of = f" for {figure.run}" if figure.run else ""
-    return f"{value} where {figure.reported} is printed{of}".replace("-", "−")
-
-
-def _why_not(claim: Claim, found: Estimate | None, bound: Bound) -> str:
-    if found is None:
-        return "there is no figure"
-    number = f"{_number(found)} {claim.unit}".strip()
-    if claim.measure is not None and not claim.measure.is_trained:
-        return number
-    return f"{number}, which is not {bound}{_chance(found) if bound.met_by(found.value) else ''}"
-
-
-def _why_reproduced(claim: Claim, controls: list[ControlResult], published: bool) -> str:
-    text = "it agrees with the thesis's logs" if published else "it comes out within its tolerance"
-    text = text if claim.reported is not None else "it is so in the records"
-    if claim.explanation is None:
-        return text
-    held = any(control.holds for control in controls)
-    return f"{text}, and its controls hold" if held else f"{text}; its explanation is not tested here"
+    return f"{source} {exact_text(figure)} where {figure.reported} is printed{of}".replace("-", "−")

@@ -9,34 +9,23 @@ from typing import Literal, NamedTuple
 from pydantic import model_validator
 
 from crossres.base import CrossresError, NonNegative, Strict, nearest
-from crossres.claims.measures import AnyMeasure, Contrast
+from crossres.claims.measures import AnyMeasure, Contrast, Documented
 from crossres.files import read_yaml
+from crossres.suites.contrasts import Bound
 from crossres.suites.spec import DatasetName, Spec
+from crossres.suites.suite import Suite
 
-Verdict = Literal["reproduced", "direction only", "not reproduced", "arithmetic error", "confounded", "not tested here"]
-
-
-class Bound(Strict):
-    """The side of a number on which another has to lie."""
-
-    above: float | None = None
-    below: float | None = None
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Bound:
-        if (self.above is None) == (self.below is None):
-            raise ValueError("give one of above and below")
-        return self
-
-    def __str__(self) -> str:
-        return f"{'above' if self.above is not None else 'below'} {self.at:g}".replace("-", "−")
-
-    @property
-    def at(self) -> float:
-        return self.above if self.above is not None else self.below or 0.0
-
-    def met_by(self, value: float) -> bool:
-        return value > self.at if self.above is not None else value < self.at
+Verdict = Literal[
+    "matches the logs",
+    "rounded",
+    "misreported setting",
+    "supported",
+    "undecided",
+    "contradicted",
+    "not identified",
+    "confounded",
+    "not tested",
+]
 
 
 class Control(Strict):
@@ -81,9 +70,11 @@ class Claim(Strict):
     the claim gives no figure."""
     unit: str = ""
     tolerance: NonNegative = 0.0
-    """How far the figure of a new training may lie from the printed one."""
+    """How far the figure of a new training may lie from the printed one, and how far a rounded one from the exact."""
     direction: Bound | None = None
     """What the claim says besides the figure: the side of a bound on which it lies."""
+    of_these_runs: bool = False
+    """Whether the claim describes how the thesis's own runs went, so that their logs settle it."""
     explanation: Explanation | None = None
     untested: str | None = None
     """Without a measure: what a test would need."""
@@ -96,8 +87,8 @@ class Claim(Strict):
             raise ValueError("give a measure, or under `untested` what it would take")
         if self.measure is not None and self.reported is None and self.direction is None:
             raise ValueError("give a reported figure, a direction, or both")
-        if isinstance(self.reported, dict) and not (isinstance(self.measure, Contrast) and not self.measure.plus):
-            raise ValueError("reported: figures of several runs need a contrast without `plus`")
+        if isinstance(self.reported, dict) and not (isinstance(self.measure, Contrast) and not self.measure.runs):
+            raise ValueError("reported: figures of several runs need a contrast without `runs`")
         return self
 
     @property
@@ -106,10 +97,16 @@ class Claim(Strict):
             return []
         if isinstance(self.reported, dict):
             return [
-                ClaimedFigure(run, text, self.measure.model_copy(update={"plus": (run,)}))
+                ClaimedFigure(run, text, self.measure.model_copy(update={"runs": {run: 1.0}}))
                 for run, text in self.reported.items()
             ]
         return [ClaimedFigure(None, self.reported, self.measure)]
+
+    def source(self, published: bool) -> str:
+        """Return what gives the exact figure, as the beginning of a sentence."""
+        if isinstance(self.measure, Documented):
+            return f"{self.measure.source} gives"
+        return f"the {'logs' if published else 'networks'} give"
 
     @property
     def controls(self) -> tuple[Control, ...]:
@@ -130,7 +127,9 @@ class Subject(Strict):
 
     def includes(self, spec: Spec, trained: bool) -> bool:
         """Return whether a run uses these images and networks, and for a trained figure all images and pretraining."""
-        whole = spec.budget is None and spec.dataset.train_images is None and spec.model.pretrained
+        dataset = spec.dataset
+        whole = spec.budget is None and dataset.train_images is None and not dataset.validation_images
+        whole = whole and spec.model.pretrained
         same = spec.dataset.name == self.dataset and spec.model.name in self.networks
         return same and (whole or not trained)
 
@@ -156,13 +155,17 @@ class Claims(Strict):
             raise CrossresError(f"no verdict is on record for suite {suite}: no claim has it under `recorded`")
         return found
 
-    def check_runs(self, known: Iterable[str]) -> None:
-        """Refuse a claim about a run that no suite has.
+    def check(self, suite: Suite, others: Iterable[Suite] = ()) -> None:
+        """Refuse a contrast of a suite about a claim that is none, and a claim about a run that no suite has.
 
         Raises:
-            CrossresError: Naming the claim, the run and the nearest known run.
+            CrossresError: Naming both, and the nearest known one.
         """
-        names = set(known)
+        for name, contrast in suite.contrasts.items():
+            if contrast.claim and contrast.claim not in self.claims:
+                where = f"suite {suite.suite}: contrasts.{name}.claim"
+                raise CrossresError(f"{where}: no claim '{contrast.claim}'{nearest(contrast.claim, self.claims)}")
+        names = {run for one in (suite, *others) for run in one.runs}
         for key, claim in self.claims.items():
             for run in sorted(claim.runs - names):
                 raise CrossresError(f"claims.{key}: no suite has a run '{run}'{nearest(run, names)}")

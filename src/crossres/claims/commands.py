@@ -27,8 +27,7 @@ def audit(*, suite: SuiteFile, summary: Summary, records: Records, output: Outpu
     files.check_root()
     document = load_claims(claims)
     audited = load_suite(suite)
-    suites = [audited, *(load_suite(path) for path in sorted(files.SUITES.glob("*.yaml")))]
-    document.check_runs(run for one in suites for run in one.runs)
+    document.check(audited, (load_suite(path) for path in sorted(files.SUITES.glob("*.yaml"))))
     found = auditing.audit(audited, [read_record(path) for path in records], read_summary(summary), document)
     files.write_json(output, found.model_dump(mode="json"))
 

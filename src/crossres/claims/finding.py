@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping
-from typing import get_args
+from typing import Literal, get_args
 
 from tabulate import tabulate
 
@@ -12,17 +13,20 @@ from crossres.base import CrossresError, Strict, nearest
 from crossres.claims.claim import Verdict
 
 LEVEL = 0.05
-"""Significance level: a corrected p has to be below it."""
+"""Significance level of a test, and of a family of tests."""
 
 VERDICTS: dict[str, str] = {
-    "reproduced": "the figure comes out, and the direction and the explanation, where the claim has them, hold",
-    "direction only": "the direction holds; the figure does not come out, or cannot with these networks and images",
-    "not reproduced": "neither the figure nor the direction comes out, or the difference is no larger than chance",
-    "arithmetic error": "the printed figure does not follow from the thesis's own logs or from the networks",
-    "confounded": "the effect is there, but its explanation does not survive its control",
-    "not tested here": "the suite lacks a run or a record that it takes",
+    "matches the logs": "the figure or setting is what the thesis's logs, or the networks, give",
+    "rounded": "correct arithmetic on rounded counts; the exact figure differs in its last digits",
+    "misreported setting": "the text gives a setting, or the run that a figure is of, otherwise than the logs",
+    "supported": "what was measured lies, with its whole interval over seeds, where the claim puts it",
+    "undecided": "the interval over seeds lies on both sides, or there is one seed",
+    "contradicted": "what was measured lies, with its whole interval over seeds, where the claim does not put it",
+    "not identified": "the runs differ in more than the cause that the claim names, and no control was run",
+    "confounded": "a control was run, and contradicts the cause that the claim names",
+    "not tested": "the suite lacks a run or a figure that the claim needs",
 }
-"""Each verdict with its meaning, best first."""
+"""Each verdict with its meaning."""
 
 
 class Estimate(Strict):
@@ -32,18 +36,14 @@ class Estimate(Strict):
     seeds: int
     low: float | None = None
     high: float | None = None
-    interval: str | None = None
-    """Method of the 95 % interval; None where there is no interval."""
-    test: str | None = None
-    """Method of the test against the bound of the claim or control."""
+    """Ends of the 95 % interval; None where there is none."""
+    chance: Literal["none", "image", "seed"] | None = None
+    """What the interval is over: seeds, or the test images of one seed. `none` is a number without chance, such as a
+    setting; null one of which a single seed is known."""
     p: float | None = None
+    """p of the t test over seeds, of a planned contrast."""
     p_holm: float | None = None
-    """p after Holm's correction over all tests of the audit."""
-    bootstrap: tuple[float, float] | None = None
-    """95 % interval of the paired bootstrap over seeds and test images."""
-    mcnemar: list[tuple[int, int, int, float]] = []
-    """Per seed: the seed, the test images that only the subtracted run classifies correctly, those that only the added
-    run does, and the exact p."""
+    """The same after Holm's correction over its family."""
 
 
 class Quantity(Strict):
@@ -66,7 +66,8 @@ class ControlResult(Strict):
     condition: str
     """Where its number has to lie."""
     estimate: Estimate | None = None
-    holds: bool | None = None
+    answer: str | None = None
+    """Whether it supports the explanation, contradicts it or leaves it undecided."""
     missing: str | None = None
 
 
@@ -85,6 +86,8 @@ class Finding(Strict):
     controls: list[ControlResult] = []
     also_differs: list[str] = []
     """Settings besides the named factor in which the compared runs, or their teachers, differ."""
+    contrast: str | None = None
+    """The planned contrast of the suite that decided."""
 
     @property
     def single(self) -> Quantity:
@@ -92,13 +95,31 @@ class Finding(Strict):
         return self.figures[0] if len(self.figures) == 1 else Quantity()
 
 
+class ContrastFinding(Strict):
+    """What a planned contrast of the suite shows."""
+
+    id: str
+    title: str
+    claim: str | None
+    family: str | None
+    column: str
+    condition: str
+    """Where its value has to lie."""
+    reported: str | None = None
+    """The thesis's figure of the same runs."""
+    estimate: Estimate | None = None
+    verdict: Verdict
+    reason: str
+
+
 class Audit(Strict):
-    """The findings on all claims."""
+    """The findings on all claims, and the planned contrasts."""
 
     suite: str
     source: str
     level: float = LEVEL
     findings: list[Finding]
+    contrasts: list[ContrastFinding] = []
 
     def verdicts(self) -> dict[str, str]:
         return {finding.id: finding.verdict for finding in self.findings}
@@ -136,7 +157,7 @@ def required_verdicts(texts: Iterable[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
     for name, equals, _ in pairs:
         if not equals:
-            raise CrossresError(f"--require {name}: write ID=VERDICT, such as dkd_collapse=confounded")
+            raise CrossresError(f"--require {name}: write ID=VERDICT, such as dkd_collapse=undecided")
     return {name.strip(): verdict.strip().replace("-", " ") for name, _, verdict in pairs}
 
 
@@ -149,7 +170,7 @@ def audit_text(audit: Audit, reasons: bool = False) -> str:
         rows.append((finding.id, finding.verdict, reported_text(single), *found))
     text = tabulate(
         rows,
-        ["claim", "verdict", "reported", "found", "95 % interval", "p (Holm)"],
+        ["claim", "verdict", "reported", "found", "95 % interval", "p"],
         tablefmt="simple",
         colalign=("left", "left", "right", "right", "right", "right"),
         disable_numparse=True,
@@ -157,8 +178,12 @@ def audit_text(audit: Audit, reasons: bool = False) -> str:
     if reasons:
         lines = [f"{finding.id}: {finding.verdict}: {finding.reason}" for finding in audit.findings]
         text = "\n".join([text, "", *lines])
-    counts = ", ".join(f"{number} {verdict}" for verdict, number in audit.counts().items())
-    return f"{text}\n\nsuite {audit.suite}, {len(audit.findings)} claims: {counts}"
+    counts = f"suite {audit.suite}, {len(audit.findings)} claims: {counts_text(audit)}"
+    return f"{text}\n\n{textwrap.fill(counts, 120)}"
+
+
+def counts_text(audit: Audit) -> str:
+    return ", ".join(f"{verdict} {number}" for verdict, number in audit.counts().items())
 
 
 def found_text(finding: Finding) -> str:
@@ -176,6 +201,24 @@ def reported_text(quantity: Quantity) -> str:
     return quantity.reported or "" if quantity.agrees is not None else ""
 
 
+def number_text(estimate: Estimate) -> str:
+    """Return a number with its interval, as a sentence prints it."""
+    return f"{value_text(estimate)} {interval_text(estimate)}".strip().replace("-", "−")
+
+
+def one_seed_text(estimate: Estimate) -> str:
+    """Say why a number of one seed decides nothing."""
+    over = ", an interval over test images" if estimate.chance == "image" else ""
+    return f"{number_text(estimate)}{over}: one seed decides nothing"
+
+
+def exact_text(figure: Quantity) -> str:
+    """Return a figure that differs from the printed one, with one digit more where that shows more."""
+    assert figure.estimate is not None
+    digits = len((figure.reported or "").partition(".")[2])
+    return f"{figure.estimate.value:.{digits + 1}f}".removesuffix("0").removesuffix(".")
+
+
 def value_text(estimate: Estimate) -> str:
     return f"{estimate.value:.{decimals(estimate)}f}"
 
@@ -191,12 +234,13 @@ def interval_text(estimate: Estimate | None) -> str:
 def decimals(estimate: Estimate) -> int:
     """Return the decimals of a number and its interval: two, none for a count, more for a narrow interval."""
     if estimate.low is None or estimate.high is None:
-        return 0 if estimate.value == int(estimate.value) else 2
+        size = abs(estimate.value)
+        return 0 if size == int(size) else 2 if size >= 0.01 else 1 - math.floor(math.log10(size))
     width = estimate.high - estimate.low
     return max(2, 1 - math.floor(math.log10(width))) if width > 0 else 2
 
 
 def p_text(estimate: Estimate | None) -> str:
-    """Return the corrected p with two digits; nothing where there was no test."""
-    p = estimate.p_holm if estimate else None
+    """Return the p with two digits, corrected if it belongs to a family; nothing where there was no test."""
+    p = (estimate.p if estimate.p_holm is None else estimate.p_holm) if estimate else None
     return "" if p is None else "<0.0001" if p < 1e-4 else f"{p:.2g}"

@@ -22,10 +22,12 @@ Role = Literal["teacher", "student", "alone"]
 
 TEXT_COLUMNS = ("suite", "run", "thesis_id", "role", "model", "method", "recipe", "resolution", "teacher", "select")
 """Columns of text, even where a CSV reader would see numbers."""
+TAUGHT = ("teacher", "teacher_view", "teacher_seed", "objective", "probe_images")
+"""What a spec says of its teacher: all in which a student differs from the same training without one."""
 NUMBER_COLUMNS = (
     *("seed", "accuracy_pct", "best_epoch", "last_accuracy_pct", "last_ten_mean_pct", "epochs", "planned_epochs"),
     *("stopped_early", "last_test_loss", "max_test_loss", "parameters", "train_minutes", "nonfinite_steps"),
-    *("teacher_accuracy_pct", "gap_pct", "retention_pct", "compression", "truncated"),
+    *("teacher_accuracy_pct", "gap_pct", "retention_pct", "gap_closed_pct", "compression", "truncated"),
 )
 """The other columns that a summary has to have."""
 
@@ -35,7 +37,9 @@ def summarise(records: Iterable[Record]) -> pd.DataFrame:
 
     For a student, `gap_pct` is the teacher's accuracy minus its own, in points; `retention_pct` is its accuracy divided
     by the teacher's, undefined if that is 0; `compression` is the teacher's parameter count divided by its own. Other
-    runs have none of them, and neither has a student whose teacher has no record here.
+    runs have none of them, and neither has a student whose teacher has no record here. `gap_closed_pct` is
+    (student − alone) / (teacher − alone), where `alone` is the same training without the teacher; it is undefined
+    where there is none, or where the teacher is not more accurate.
     """
     by_key = {(record.spec.run, record.spec.seed): record for record in records}
     teachers = {record.spec.teacher for record in by_key.values()}
@@ -110,9 +114,21 @@ def _row(record: Record, by_key: dict[tuple[str, int], Record], role: Role) -> d
         "teacher_accuracy_pct": teacher.best.top1_pct if teacher else None,
         "gap_pct": teacher.best.top1_pct - accuracy if teacher else None,
         "retention_pct": 100 * accuracy / teacher.best.top1_pct if teacher and teacher.best.top1_pct else None,
+        "gap_closed_pct": _gap_closed_pct(record, teacher, by_key) if teacher else None,
         "compression": teacher.cost.parameters / cost.parameters if teacher else None,
         "truncated": spec.budget is not None,
     }
+
+
+def _gap_closed_pct(record: Record, teacher: Record, by_key: dict[tuple[str, int], Record]) -> float | None:
+    """Return `100 · (student − alone) / (teacher − alone)`, where `alone` is the same training without the teacher."""
+    same = {"run", "thesis_id", *TAUGHT}
+    own = record.spec.model_dump(exclude=same)
+    for other in by_key.values():
+        if other.spec.teacher is None and other.spec.model_dump(exclude=same) == own:
+            alone, gap = other.best.top1_pct, teacher.best.top1_pct - other.best.top1_pct
+            return 100 * (record.best.top1_pct - alone) / gap if gap > 0 else None
+    return None
 
 
 def _mean(values: list[float]) -> float:

@@ -9,6 +9,7 @@ from crossres.claims.finding import (
     VERDICTS,
     Audit,
     Finding,
+    exact_text,
     found_text,
     interval_text,
     p_text,
@@ -63,18 +64,16 @@ class Evidence:
         self.facts = facts
         self.source = audit.source
         self.claims = audit.findings
-        self.tested = any(finding.verdict != "not tested here" for finding in self.claims)
+        self.tested = any(finding.verdict != "not tested" for finding in self.claims)
         self.verdict_counts = list(audit.counts().items())
         self.claim_rows = claim_rows(audit)
         figures = [figure for finding in self.claims for figure in finding.figures]
         controls = [control for finding in self.claims for control in finding.controls]
-        estimates = [figure.estimate for figure in figures] + [control.estimate for control in controls]
-        self.tests_made = sum(estimate is not None and estimate.p is not None for estimate in estimates)
         self.compared = [figure for figure in figures if figure.agrees is not None]
         """Printed figures that could be compared."""
         self.disagreeing = sum(figure.agrees is False for figure in self.compared)
         self.untested_controls = sum(control.missing is not None for control in controls)
-        self.has_predictions = any(record.correct for record in facts.records)
+        self.contrasts = audit.contrasts
 
     @property
     def wrong_rows(self) -> list[list[str]]:
@@ -84,16 +83,15 @@ class Evidence:
             for figure in finding.figures:
                 if figure.agrees is not False or figure.estimate is None or figure.reported is None:
                     continue
-                digits = len(figure.reported.partition(".")[2]) + 1
-                printed, value = figure.reported, f"{figure.estimate.value:.{digits}f}"
+                printed, value = figure.reported, exact_text(figure)
                 key = (finding.id, minus(printed + finding.unit), minus(value + finding.unit), finding.where)
                 runs.setdefault(key, []).extend([self.facts.label(figure.run)] if figure.run else [])
         return [[mono(claim), listing(of) if of else MISSING, *cells] for (claim, *cells), of in runs.items()]
 
     @property
     def decided(self) -> list[tuple[str, list[tuple[list[str], str]]]]:
-        """The reasons of each verdict but `reproduced`, with the claims that each decided."""
-        found: dict[str, dict[str, list[str]]] = {verdict: {} for verdict in VERDICTS if verdict != "reproduced"}
+        """The reasons of each verdict but `matches the logs`, with the claims that each decided."""
+        found: dict[str, dict[str, list[str]]] = {verdict: {} for verdict in VERDICTS if verdict != "matches the logs"}
         for finding in self.claims:
             if finding.verdict in found:
                 found[finding.verdict].setdefault(finding.reason, []).append(finding.id)
@@ -111,8 +109,18 @@ class Evidence:
                     continue
                 interval = interval_text(control.estimate).replace(" ", "\u00a0")  # whole in a narrow column
                 value = minus(f"{value_text(control.estimate)} {interval}".strip())
-                p, holds = p_text(control.estimate), "yes" if control.holds else "no"
-                rows.append([mono(finding.id), control.what, value, control.condition, p, holds])
+                rows.append([mono(finding.id), control.what, value, control.condition, str(control.answer)])
+        return rows
+
+    @property
+    def contrast_rows(self) -> list[list[str]]:
+        """The planned contrasts of the suite."""
+        rows = []
+        for contrast in self.contrasts:
+            found = contrast.estimate
+            value = minus(f"{value_text(found)} {interval_text(found)}".strip()) if found else MISSING
+            family = contrast.family or MISSING
+            rows.append([contrast.title, value, contrast.condition, p_text(found), family, contrast.verdict])
         return rows
 
     @property

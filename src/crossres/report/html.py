@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup, escape
 from tabulate import tabulate
 
-from crossres.claims.finding import VERDICTS, Audit
+from crossres.claims.finding import VERDICTS, Audit, counts_text
 from crossres.files import TEMPLATES, write_atomic
 from crossres.report import exhibits, tables
 from crossres.report.evidence import ClaimRow, claim_rows
@@ -45,8 +45,8 @@ def caption(kind: str, name: str, facts: Facts) -> Markup:
 
 def claims_page(audit: Audit) -> str:
     """Return the page of the verdicts: every claim, what was found, and the reason."""
-    heads = ["Claim", "Verdict", "Reported", "Found", "95 % interval", "p (Holm)", "Why"]
-    counts = ", ".join(f"{number} {verdict}" for verdict, number in audit.counts().items())
+    heads = ["Claim", "Verdict", "Reported", "Found", "95 % interval", "p", "Why"]
+    counts = counts_text(audit)
     about = f"{len(audit.findings)} claims of {audit.source}, judged by the records of suite {audit.suite}: {counts}."
     return _page("Claims", about, _table(heads, map(_claim_cells, claim_rows(audit)), range(2, 6)), VERDICTS)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from crossres.base import CrossresError, Strict, nearest
 from crossres.files import read_yaml
+from crossres.suites.contrasts import PlannedContrast
 from crossres.suites.methods import Objective
 from crossres.suites.spec import Augmentation, Budget, Dataset, EvaluationKind, Model, Optimisation, Spec, View
 
@@ -124,6 +125,8 @@ class Suite(Strict):
     """The runs by name: teachers, students, and networks that learn from the labels alone."""
     factors: dict[str, Factor] = {}
     """The design: which runs are compared for what. The report has a table per factor."""
+    contrasts: dict[str, PlannedContrast] = {}
+    """What it decides, and by which rule. Each gives one row of the report's forest plot."""
 
     @model_validator(mode="after")
     def _folders_are_free(self) -> Suite:
@@ -138,6 +141,17 @@ class Suite(Strict):
             for level, run in factor.levels.items():
                 if run not in self.runs:
                     raise ValueError(f"factors.{name}.levels.{level}: no run '{run}'{nearest(run, self.runs)}")
+        return self
+
+    @model_validator(mode="after")
+    def _contrasts_are_of_runs_and_claims_of_their_own(self) -> Suite:
+        judged: dict[str, str] = {}
+        for name, contrast in self.contrasts.items():
+            for run in contrast.runs:
+                if run not in self.runs:
+                    raise ValueError(f"contrasts.{name}.runs: no run '{run}'{nearest(run, self.runs)}")
+            if contrast.claim and judged.setdefault(contrast.claim, name) != name:
+                raise ValueError(f"contrasts.{name}.claim: {judged[contrast.claim]} judges '{contrast.claim}', too")
         return self
 
     @model_validator(mode="after")
@@ -179,6 +193,10 @@ class Suite(Strict):
         if name not in self.runs:
             raise CrossresError(f"suite {self.suite} has no run '{name}'{nearest(name, self.runs)}")
         return self.runs[name]
+
+    def common_seeds(self, names: Iterable[str]) -> list[int]:
+        """Return the seeds that all of some runs have."""
+        return sorted(set.intersection(*(set(self.seeds_of(name)) for name in names)))
 
     def resolve(self, name: str, seed: int, budget: Budget | None = None) -> Spec:
         """Return the self-contained spec of one run and seed, cut by a budget if one is given."""

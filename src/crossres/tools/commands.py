@@ -56,6 +56,7 @@ def plan(
     teacher_logits: Literal["auto", "live", "stored"] = "auto",
     device: Device = "auto",
     machine: Literal["this", "thesis"] = "this",
+    power: Flag = False,
     output: File | None = None,
 ) -> None:
     """Estimate what a suite takes: hours, memory, disk, and what its runs share.
@@ -64,14 +65,21 @@ def plan(
         budget: Limits on the suite, as in the configuration, such as '{epochs: 20}'.
         teacher_logits: Where the teacher's logits come from, as in the configuration.
         machine: Machine to estimate for: this one, once measured with make bench, or that of the thesis.
+        power: Print what the contrasts of the suite can find instead.
         output: File to write the plan to as JSON, besides printing it.
     """
     import yaml
 
+    loaded = _suite(suite)
+    if power:
+        from crossres.claims.power import power_text
+
+        print(power_text(loaded))
+        return
+
     from crossres.tools import plan as planning
     from crossres.training.device import use_device
 
-    loaded = _suite(suite)
     try:
         cut = Budget.parse(yaml.safe_load(budget), "--budget") if budget else None
     except yaml.YAMLError as error:

@@ -18,6 +18,7 @@ COLUMNS = (
     Column("accuracy_pct", "Accuracy\n(%)", 2, spread=True),
     Column("gap_pct", "Gap\n(points)", 2, spread=True),
     Column("retention_pct", "Retention\n(%)", 2, spread=True),
+    Column("gap_closed_pct", "Gap\nclosed (%)", 1, spread=True),
     Column("best_epoch", "Best\nepoch", 0),
     Column("epochs", "Epochs\ntrained", 0),
     Column("planned_epochs", "Epochs\nplanned", 0),
