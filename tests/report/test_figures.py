@@ -82,10 +82,14 @@ def mini() -> list[Record]:
 def drawn(request):
     """Every figure of a suite, drawn once."""
     records = request.getfixturevalue(request.param)
-    runs = {record.name for record in records}
-    names = [name for name in NAMES if set(figures.load(name).RUNS) <= runs]
+    names = [name for name in NAMES if can_draw(name, records)]
     with style.journal():
         yield {name: draw(name, records) for name in names}
+
+
+def can_draw(name: str, records: list[Record]) -> bool:
+    module = figures.load(name)
+    return set(module.RUNS) <= {record.name for record in records} and exhibits.has_data(module, records)
 
 
 def draw(name: str, records: list[Record]):
@@ -206,6 +210,31 @@ def test_curve_is_over_the_seeds_that_reached_an_epoch(short):
     assert data.stop_note("kd_32") is None
 
 
+def test_coinciding_schedules_are_all_visible(published):
+    _, rate = draw("fig7_matched_epochs", published).axes
+    data = RunData(summarise(published), published)
+    drawn = {line.get_color(): line.get_linewidth() for line in rate.lines if len(line.get_xdata()) == 200}
+    assert set(drawn) == {data.look("kd_32").colour, data.look("dkd_beta2").colour} and len(set(drawn.values())) == 2
+
+
+def test_no_rule_passes_through_a_value(drawn):
+    if "fig4_retention_bar" not in drawn:
+        return
+    bars, _ = drawn["fig4_retention_bar"].axes
+    drawn["fig4_retention_bar"].draw_without_rendering()
+    values = [Text.get_window_extent(text) for text in bars.texts if text.get_text().endswith("%")]
+    rule = bars.transData.transform((100, 0))[0]
+    assert values and not any(box.x0 <= rule <= box.x1 for box in values)
+
+
+def test_figure_without_its_data_says_so_and_is_left_out(published, tmp_path):
+    healthy = [record for record in published if record.name not in figures.load("fig8_teacher_loss").RUNS]
+    module = figures.load("fig8_teacher_loss")
+    assert exhibits.has_data(module, published) and not exhibits.has_data(module, healthy)
+    figures.render("fig8_teacher_loss", summarise(healthy), healthy, tmp_path / "fig8.pdf")
+    assert "do not hold" in PdfReader(tmp_path / "fig8.pdf").pages[0].extract_text()
+
+
 def test_short_schedule_shows_its_last_quarter(published, short):
     limits = [draw("fig5_zoomed_convergence", records).axes[0].get_xlim() for records in (published, short)]
     assert limits == [(150, 200), (12, 16)]
@@ -235,7 +264,7 @@ def test_labels_are_spread_without_overlap():
 def test_suite_without_students_is_drawn(published):
     teachers = [record for record in published if record.spec.teacher is None]
     for name in NAMES:
-        if set(figures.load(name).RUNS) <= {record.name for record in teachers}:
+        if can_draw(name, teachers):
             draw(name, teachers).draw_without_rendering()
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from crossres.base import CrossresError, nearest
 
 if TYPE_CHECKING:
+    from crossres.records.record import Record
     from crossres.report.facts import Facts
     from crossres.suites.suite import Suite
 
@@ -21,7 +22,11 @@ KINDS = ("figures", "tables")
 
 
 class Exhibit(Protocol):
-    """The module of a figure or table. It may also have `PROBED`: the runs of which it needs the probe."""
+    """The module of a figure or table.
+
+    It may also have `applies(suite)`: whether the suite's plan leads to what it shows; and `has_data(records)`: whether
+    the records hold it. A suite whose plan does not is without it; records that do not, leave it out of the report.
+    """
 
     RUNS: Sequence[str]
     """The runs that it cannot do without."""
@@ -34,7 +39,7 @@ class Exhibit(Protocol):
         """Say what it shows, in the markup of `crossres.report.words`."""
 
     def reference(self, facts: Facts) -> str:
-        """Return the sentence by which the report refers to it; empty where the suite has nothing to say of it."""
+        """Return the sentence by which the report refers to it."""
 
 
 def module_file(kind: str, name: str) -> Path:
@@ -60,5 +65,16 @@ def load(kind: str, name: str) -> Exhibit:
 
 
 def _has_runs_for(suite: Suite, exhibit: Exhibit) -> bool:
-    probed = {run for run, entry in suite.runs.items() if entry.probe_images}
-    return set(exhibit.RUNS) <= set(suite.runs) and set(getattr(exhibit, "PROBED", ())) <= probed
+    applies = getattr(exhibit, "applies", None)
+    return set(exhibit.RUNS) <= set(suite.runs) and (applies is None or applies(suite))
+
+
+def has_data(exhibit: Exhibit, records: Sequence[Record]) -> bool:
+    """Return whether the records of a suite hold what a figure or table shows."""
+    tell = getattr(exhibit, "has_data", None)
+    return tell is None or tell(records)
+
+
+def shown(kind: str, facts: Facts) -> list[str]:
+    """Return the names of the figures or tables in the report of a suite."""
+    return [name for name in names(kind, facts.suite) if has_data(load(kind, name), facts.records)]

@@ -40,7 +40,10 @@ def write(inputs: ReportInputs, directory: Path) -> list[Path]:
 
 def caption(kind: str, name: str, facts: Facts) -> Markup:
     """Return the caption of a figure or table as HTML."""
-    return to_html(exhibits.load(kind, name).caption(facts))
+    exhibit = exhibits.load(kind, name)
+    if exhibits.has_data(exhibit, facts.records):
+        return to_html(exhibit.caption(facts))
+    return to_html("The records of this suite do not hold what it shows.")
 
 
 def claims_page(audit: Audit) -> str:

@@ -140,9 +140,7 @@ class SetExhibits:
 
     def see(self, figure: str) -> Latex:
         """Refer to a figure in brackets, where the suite has it."""
-        return Latex(
-            rf" (Figure~\ref{{fig:{figure}}})" if figure in exhibits.names("figures", self.facts.suite) else ""
-        )
+        return Latex(rf" (Figure~\ref{{fig:{figure}}})" if figure in exhibits.shown("figures", self.facts) else "")
 
     def references(self, kind: str, section: str) -> Latex:
         """Return the sentences of a section that refer to its figures or tables."""
@@ -178,7 +176,7 @@ class SetExhibits:
 
     def _ordered(self, kind: str, section: str) -> list[str]:
         """Return the figures or tables of a section in their order."""
-        modules = {name: exhibits.load(kind, name) for name in exhibits.names(kind, self.facts.suite)}
+        modules = {name: exhibits.load(kind, name) for name in exhibits.shown(kind, self.facts)}
         found = [name for name, module in modules.items() if section == module.SECTION]
         return sorted(found, key=lambda name: modules[name].ORDER)
 

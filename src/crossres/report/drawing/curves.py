@@ -49,12 +49,12 @@ def draw_marks(axes: Axes, data: RunData, run: str, column: str, first: int = 1)
             axes.plot([last.epoch], [getattr(last, column)], **shared, **CROSS)
 
 
-def draw_rate(axes: Axes, data: RunData, run: str) -> End:
+def draw_rate(axes: Axes, data: RunData, run: str, **line: Any) -> End:
     """Draw the learning rate of a run's longest seed in per cent of its peak, with a cross at an early stop."""
     longest, look = data.longest(run), data.look(run)
     epochs = [epoch.epoch for epoch in longest.history]
     share = [100 * epoch.learning_rate / longest.spec.optimisation.learning_rate for epoch in longest.history]
-    axes.plot(epochs, share, color=look.colour, linestyle=look.dash)
+    axes.plot(epochs, share, color=look.colour, linestyle=look.dash, **line)
     if longest.stopped_early:
         axes.plot(epochs[-1:], share[-1:], color=look.colour, **CROSS)
     return End(epochs[-1], share[-1], data.label(run), look.colour)

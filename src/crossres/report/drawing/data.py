@@ -18,6 +18,7 @@ class RunData:
 
     def __init__(self, summary: pd.DataFrame, records: Sequence[Record]) -> None:
         self.summary = summary
+        self.records = records
         self.runs = sorted({record.name for record in records})
         self._by_seed = sorted(records, key=lambda record: record.spec.seed)
 

@@ -23,7 +23,7 @@ INK = "#222222"
 MUTED = "#6b6b6b"
 """Colour of notes and rules that belong to no run."""
 RULE: dict[str, Any] = {"color": MUTED, "linewidth": 0.6, "linestyle": (0, (2, 2)), "zorder": 1}
-"""How a dashed rule is drawn."""
+"""How a dotted rule is drawn."""
 
 ACCURACY_LABEL = "Test accuracy (%)"
 LOSS_LABEL = "Test loss (nats)"
@@ -75,6 +75,14 @@ def panels(
     layout = ConstrainedLayoutEngine(w_pad=pads_in[0], h_pad=pads_in[1])
     figure = Figure(figsize=(width_in, height_in), layout=layout)
     return figure, list(figure.subplots(rows, columns, squeeze=False, **subplots).flat)
+
+
+def note(text: str) -> Figure:
+    """Return a figure that is a line of text."""
+    figure, (axes,) = panels(FULL_IN, 0.4)
+    axes.set_axis_off()
+    axes.text(0, 0.5, text, va="center")
+    return figure
 
 
 def text_colour(colour: str) -> str:

@@ -28,11 +28,17 @@ def load(name: str) -> FigureModule:
 
 
 def render(name: str, summary: DataFrame, records: Sequence[Record], *paths: Path) -> None:
-    """Draw a figure by name and write it as `.pdf`, `.png` or `.svg`, by the suffix of each path."""
+    """Draw a figure by name and write it as `.pdf`, `.png` or `.svg`, by the suffix of each path.
+
+    Without the data for it, the files say so.
+    """
     from crossres.report.drawing import data, style
 
     module = load(name)
     with style.journal():
-        figure = module.draw(data.RunData(summary, records))
+        if exhibits.has_data(module, records):
+            figure = module.draw(data.RunData(summary, records))
+        else:
+            figure = style.note(f"The records of this suite do not hold what {name} shows.")
         style.save(figure, *paths)
         figure.clear()

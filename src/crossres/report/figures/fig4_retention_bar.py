@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from crossres.records.record import Record
 from crossres.report.drawing import style
 from crossres.report.types import Axes, DataFrame, Facts, Figure, RunData
 
@@ -13,8 +15,15 @@ ORDER = 2
 PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
 TEXT: dict[str, Any] = {"va": "center_baseline", "bbox": PLATE, "zorder": 1.5}
 """How text is set: on white, above rules and below bars and marks."""
+BESIDE: dict[str, Any] = {"textcoords": "offset points", **TEXT}
 SEED: dict[str, Any] = {"color": style.INK, "marker": "|", "linestyle": "none", "ms": 5, "mew": 0.8, "zorder": 5}
 """How the value of one seed is marked."""
+
+
+def has_data(records: Sequence[Record]) -> bool:
+    """Some student has a teacher above 0 %."""
+    accurate = {record.name for record in records if record.best.top1_pct > 0}
+    return any(record.spec.teacher in accurate for record in records)
 
 
 def caption(facts: Facts) -> str:
@@ -27,29 +36,25 @@ def caption(facts: Facts) -> str:
 
 
 def reference(facts: Facts) -> str:
-    if facts.table["retention_pct"].isna().all():
-        return r"[fig:fig4_retention_bar] has no retention to show, since no run here has a teacher above 0\,\%."
     return "[fig:fig4_retention_bar] shows retention and the two accuracies behind it."
 
 
 def draw(data: RunData) -> Figure:
     students = data.summary[data.summary["retention_pct"].notna()]
     rows = _rows(students)
-    height = 0.62 + 0.21 * (max(rows.values(), default=1) + 1)
+    height = 0.62 + 0.21 * (max(rows.values()) + 1)
+    column = max(100, students["retention_pct"].max())
     figure, (bars, pairs) = style.panels(style.FULL_IN, height, columns=2, sharey=True)
     ticks = {}
     for run, y in rows.items():
         if run in set(students["run"]):
             _draw_student(bars, pairs, students[students["run"] == run], y, data.look(run).colour)
+            mean = data.mean(run, "retention_pct")
+            bars.annotate(f"{mean:.2f} %", xy=(column, y), xytext=(5, 0), **BESIDE)
             ticks[y] = data.label(run)
         else:
             _draw_teacher(bars, pairs, data.mean(run, "accuracy_pct"), y, data.label(run))
-    if ticks:
-        _finish(bars, pairs, ticks)
-    else:
-        bars.text(0, 0, "No run of this suite has a teacher above 0 %.", **TEXT)
-        bars.set_axis_off()
-        pairs.set_axis_off()
+    _finish(bars, pairs, ticks)
     return figure
 
 
@@ -69,8 +74,6 @@ def _rows(students: DataFrame) -> dict[str, float]:
 def _draw_student(bars: Axes, pairs: Axes, seeds: DataFrame, y: float, colour: str) -> None:
     retention, accuracy, teacher = (seeds[c].mean() for c in ("retention_pct", "accuracy_pct", "teacher_accuracy_pct"))
     bars.barh(y, retention, height=0.62, color=colour, zorder=2)
-    edge, beside = max(retention, seeds["retention_pct"].max()), {"textcoords": "offset points", **TEXT}
-    bars.annotate(f"{retention:.2f} %", xy=(edge, y), xytext=(5, 0), **beside)
     pairs.plot([accuracy, teacher], [y, y], color=style.MUTED, linewidth=0.9, zorder=2)
     pairs.plot(teacher, y, marker="D", ms=4.4, mfc="white", mec=style.INK, mew=0.9, zorder=3)
     pairs.plot(accuracy, y, marker="o", ms=5, color=colour, zorder=4)
@@ -79,9 +82,9 @@ def _draw_student(bars: Axes, pairs: Axes, seeds: DataFrame, y: float, colour: s
         pairs.plot(seeds["accuracy_pct"], [y] * len(seeds), **SEED)
     text = f"{accuracy:.2f}"
     if accuracy > teacher:
-        pairs.annotate(text, xy=(seeds["accuracy_pct"].max(), y), xytext=(5, 0), ha="left", **beside)
+        pairs.annotate(text, xy=(seeds["accuracy_pct"].max(), y), xytext=(5, 0), ha="left", **BESIDE)
     else:
-        pairs.annotate(text, xy=(seeds["accuracy_pct"].min(), y), xytext=(-5, 0), ha="right", **beside)
+        pairs.annotate(text, xy=(seeds["accuracy_pct"].min(), y), xytext=(-5, 0), ha="right", **BESIDE)
 
 
 def _draw_teacher(bars: Axes, pairs: Axes, accuracy: float, y: float, name: str) -> None:

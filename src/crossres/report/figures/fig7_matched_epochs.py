@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from crossres.records.record import Record
 from crossres.report.drawing import curves, labels, style
 from crossres.report.types import Axes, Facts, Figure, RunData
 from crossres.suites.spec import Optimisation
@@ -15,12 +17,17 @@ SECTION = "audit"
 ORDER = 1
 
 
+def has_data(records: Sequence[Record]) -> bool:
+    """Some run has fewer epochs than another; otherwise the reported accuracies are already at equal epochs."""
+    return len({len(record.history) for record in records if record.name in RUNS}) > 1
+
+
 def caption(facts: Facts) -> str:
     return (
         f"Left: best test accuracy so far of {facts.label('kd_32')}, {facts.label('dkd_beta8')} and "
         f"{facts.label('dkd_beta2')} at equal epochs, up to the end of the shortest training; the labels give the "
         "accuracy at that end. Right: their learning rates in per cent of the peak over the planned schedule, pale "
-        "where it was not run. Crosses mark early stops."
+        "where it was not run; of equal schedules, the wider line lies below. Crosses mark early stops."
     )
 
 
@@ -37,11 +44,13 @@ def draw(data: RunData) -> Figure:
     top = max(value.y for value in ends)
     accuracy.set(ylabel="Best test accuracy so far (%)", ylim=(low, top + 0.08 * (top - low)))
     labels.label_ends(accuracy, ends)
-    for run in RUNS:
-        _draw_schedule(rate, data, run)
-    whole = [data.label(run) for run in RUNS if data.stop_note(run) is None]
-    note = "\n".join(["whole schedule:", *whole] if whole else [])
-    rate.text(0.04, 0.05, note, transform=rate.transAxes, linespacing=1.3)
+    planned = [data.spec(run).optimisation.epochs for run in RUNS]
+    for index, run in enumerate(RUNS):
+        _draw_schedule(rate, data, run, linewidth=1.1 + 1.3 * planned[index + 1 :].count(planned[index]))
+    whole = [run for run in RUNS if data.stop_note(run) is None]
+    notes = [("whole schedule:", style.INK), *((data.label(run), data.look(run).colour) for run in whole)]
+    for line, (text, colour) in enumerate(reversed(notes if whole else [])):
+        rate.text(0.04, 0.04 + 0.06 * line, text, transform=rate.transAxes, color=style.text_colour(colour))
     style.epoch_axis(rate, max(data.spec(run).optimisation.epochs for run in RUNS))
     rate.set(ylabel="Learning rate (% of peak)", ylim=(0, 105))
     return figure
@@ -62,13 +71,14 @@ def _draw_best(axes: Axes, data: RunData, run: str, end: int) -> labels.End:
     return labels.End(end, best[-1], f"{data.label(run)}\n{best[-1]:.2f}", look.colour)
 
 
-def _draw_schedule(axes: Axes, data: RunData, run: str) -> None:
+def _draw_schedule(axes: Axes, data: RunData, run: str, linewidth: float) -> None:
     """Draw the learning rate of a run's longest seed, and pale what it had left of its plan."""
-    end, look, longest = curves.draw_rate(axes, data, run), data.look(run), data.longest(run)
+    end, look, longest = curves.draw_rate(axes, data, run, linewidth=linewidth), data.look(run), data.longest(run)
     if longest.stopped_early:
         plan = longest.spec.optimisation
         left = list(range(int(end.x), plan.epochs + 1))
-        axes.plot(left, [_planned(plan, epoch) for epoch in left], color=look.colour, linestyle=look.dash, alpha=0.35)
+        rates = [_planned(plan, epoch) for epoch in left]
+        axes.plot(left, rates, color=look.colour, linestyle=look.dash, alpha=0.35, linewidth=linewidth)
         text = f"{end.text}\n{data.stop_note(run)}"
         labels.label_inside(axes, end._replace(text=text), above=True, shift_pt=(5, 1))
 

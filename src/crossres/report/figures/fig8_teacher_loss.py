@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from crossres.records.record import Record
 from crossres.report.drawing import curves, labels, style
 from crossres.report.types import Facts, Figure, RunData
 
@@ -12,10 +14,20 @@ SECTION = "audit"
 ORDER = 2
 
 
+def has_data(records: Sequence[Record]) -> bool:
+    """Some epoch is worse than guessing."""
+    return any(
+        (epoch.test_loss or 0.0) > math.log(record.spec.dataset.classes)
+        for record in records
+        if record.name in RUNS
+        for epoch in record.history
+    )
+
+
 def caption(facts: Facts) -> str:
     return (
         f"Test loss (black) and training loss (grey) of {facts.label('teacher_32')} by epoch, on a logarithmic scale. "
-        "Dots mark the epochs whose test loss exceeds that of guessing all classes equally (dashed line)."
+        "Dots mark the epochs whose test loss exceeds that of guessing all classes equally (dotted line)."
     )
 
 

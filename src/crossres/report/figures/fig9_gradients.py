@@ -8,9 +8,9 @@ import numpy as np
 
 from crossres.report.drawing import labels, style
 from crossres.report.types import Axes, Facts, Figure, RunData
+from crossres.suites.suite import Suite
 
 RUNS = ("dkd_beta8",)
-PROBED = ("dkd_beta8",)
 SECTION = "audit"
 ORDER = 3
 Kind = Literal["clean", "mixup", "cutmix"]
@@ -22,11 +22,15 @@ LOOKS: dict[Kind, style.Look] = {
 TERMS = {"ce": "#000000", "tckd": "#0072B2", "nckd": "#D55E00"}
 
 
+def applies(suite: Suite) -> bool:
+    return suite.runs[RUNS[0]].probe_images > 0
+
+
 def caption(facts: Facts) -> str:
     return (
         f"Gradients of the loss terms of {facts.label('dkd_beta8')} at the student's logits by epoch, on a fixed batch "
         "of training images: unmixed (clean), with Mixup and with CutMix. Left and middle: cosine between two terms, "
-        "as mean over the images; below the dashed line the terms pull apart. Right: gradient norms of the weighted "
+        "as mean over the images; below the dotted line the terms pull apart. Right: gradient norms of the weighted "
         "terms with Mixup."
     )
 
