@@ -16,6 +16,7 @@ from crossres.records import thesis
 from crossres.records.record import read_record, write_record
 from crossres.records.summary import read_summary, summarise
 from crossres.suites.suite import load_suite, merge
+from tests.report.test_report import synthetic
 
 PUBLISHED = sorted(Path("paper/records/published").glob("*/seed*.json"))
 SHIPPED = sorted(Path("paper/records").glob("*/*/seed*.json"))
@@ -71,6 +72,17 @@ def test_logs_that_are_not_there(tmp_path: Path) -> None:
         thesis.read_logs(str(tmp_path / "none"))
     with pytest.raises(CrossresError, match="and 18 more"):
         thesis.read_logs(str(tmp_path))
+
+
+def test_the_share_of_the_gap_is_that_between_the_same_training_alone_and_the_teacher() -> None:
+    suite = load_suite(files.suite_file("controls"))
+    accuracies = {"ce_32": 70.0, "ce_64": 75.0, "teacher_64": 90.0, "teacher_32": 60.0}
+    made = [synthetic(suite.resolve(run, seed), accuracies.get(run, 80.0)) for run, seed in suite.jobs()]
+    shares = summarise(made).set_index(["run", "seed"])["gap_closed_pct"]
+    assert (shares["kd_64_to_32"] == 50).all(), "10 of 20 points, not of the 15 above the network that sees 64 px"
+    assert shares["kd_32"].isna().all(), "its teacher is no better than the network alone"
+    assert shares["kd_crop"].isna().all(), "no network was trained so without a teacher"
+    assert shares[["ce_32", "teacher_64"]].isna().all(), "neither has a teacher"
 
 
 def test_the_summary_survives_its_file(tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ class Evidence:
                 if figure.agrees is not False or figure.estimate is None or figure.reported is None:
                     continue
                 printed, value = figure.reported, exact_text(figure)
-                key = (finding.id, minus(printed + finding.unit), minus(value + finding.unit), finding.where)
+                unit = f" {finding.unit}" if len(finding.unit) > 1 else finding.unit
+                key = (finding.id, minus(printed + unit), minus(value + unit), finding.where)
                 runs.setdefault(key, []).extend([self.facts.label(figure.run)] if figure.run else [])
         return [[mono(claim), listing(of) if of else MISSING, *cells] for (claim, *cells), of in runs.items()]
 
