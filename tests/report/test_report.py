@@ -31,6 +31,7 @@ from crossres.report.pdf import INSTALL_TEX, build_pdf
 from crossres.report.setup import Setup
 from crossres.report.tex import BuildInfo, environment, render_report
 from crossres.suites.compare import SETTINGS
+from crossres.suites.contrasts import PlannedContrast
 from crossres.suites.datasets import DATASETS
 from crossres.suites.methods import METHODS
 from crossres.suites.spec import Augmentation, Budget, Model, Optimisation, Spec, View
@@ -233,6 +234,15 @@ def test_the_audit_says_what_decided(published_tex: str) -> None:
         "[0.81,~3.39]",
     ):
         assert said in published_tex, said
+
+
+def test_planned_contrasts_stand_with_their_answers(demo: Suite, published_tex: str, tmp_path: Path) -> None:
+    contrast = {"title": "64 % of β", "runs": {"kd_64_to_32": 1, "kd_32": -1}, "supported_if": {"below": 90}}
+    suite = changed(demo, seeds=(1, 2), contrasts={"c": PlannedContrast.parse(contrast, "c")})
+    tex = source_of(suite, records_of(suite), tmp_path)
+    (row,) = [line for line in tex.splitlines() if line.startswith(r"64 \% of")]
+    assert row.endswith("supported \\\\") and "below 90" in row
+    assert r"\label{tab:contrasts}" not in published_tex
 
 
 def test_half_widths_are_promised_where_there_are_any(demo: Suite, tmp_path: Path) -> None:
