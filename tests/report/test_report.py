@@ -172,6 +172,28 @@ def test_facts_name_what_they_lack(published: tuple[Suite, list[Record]]) -> Non
         Facts(suite, [r for r in records if r.name != "kd_32"], summarise(records))
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_teacher_whose_test_loss_is_never_or_once_finite_is_reported(
+    kept: int, published: tuple[Suite, list[Record]], tmp_path: Path
+) -> None:
+    suite, records = published
+    sick = [
+        record.model_copy(
+            update={
+                "history": [
+                    epoch if number < kept else epoch.model_copy(update={"test_loss": None})
+                    for number, epoch in enumerate(record.history)
+                ]
+            }
+        )
+        if record.name == "teacher_32"
+        else record
+        for record in records
+    ]
+    text = source_of(suite, sick, tmp_path)
+    assert f"not finite in {200 - kept}" in text
+
+
 def test_no_result_is_typed_into_the_template() -> None:
     text = template_text()
     lengths = r"\d*\.\d+\s*(\\linewidth|\\textwidth|\\textheight|in|cm|mm|pt|em|ex)\b"

@@ -54,7 +54,13 @@ class EpochStatistic(Measure):
     def _of_run(self, runs: Runs, run: str, seed: int) -> float | None:
         history, last = runs.records[run, seed].history, self.to_epoch or math.inf
         found = [at_path(epoch, self.field) for epoch in history if self.from_epoch <= epoch.epoch <= last]
+        if self.field == "test_loss":  # null where it was not finite
+            found = [math.inf if value is None else value for value in found]
         values = [float(value) for value in found if value is not None]
+        if self.take == "count_above" and values:
+            assert self.threshold is not None
+            return float(sum(value > self.threshold for value in values))
+        values = [value for value in values if math.isfinite(value)]
         if not values:
             return None
         match self.take:
@@ -70,9 +76,7 @@ class EpochStatistic(Measure):
                 return values[-1] / min(values) if min(values) else None
             case "median_step":
                 return float(np.median(np.abs(np.diff(values)))) if len(values) > 1 else None
-        assert self.threshold is not None
-        # A null among numbers was not finite: it lies above any threshold.
-        return float(sum(value is None or value > self.threshold for value in found))
+        raise AssertionError(self.take)
 
     @property
     def is_ratio(self) -> bool:

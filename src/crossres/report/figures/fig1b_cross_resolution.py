@@ -36,7 +36,8 @@ def draw(data: RunData) -> Figure:
 
 def _draw_difference(axes: Axes, data: RunData) -> None:
     base, other = (data.curve(run, "test_loss").set_index("epoch")["mean"] for run in RUNS)
-    difference = (other - base).dropna()
+    difference = other - base  # a gap where a loss is not finite; one of the two may stop early
+    difference = difference.loc[: difference.last_valid_index()]
     colour = data.look(RUNS[1]).colour
     axes.axhline(0, color=style.INK, linewidth=0.6)
     axes.fill_between(difference.index, 0, difference, color=colour, alpha=0.25, linewidth=0)
