@@ -11,12 +11,15 @@ from matplotlib.text import Text
 from pypdf import PdfReader
 
 from crossres.base import CrossresError
-from crossres.records.record import Epoch, Probed, Record, read_record
+from crossres.files import suite_file
+from crossres.records.record import Epoch, Probed, Record, Reliability, Teaching, read_record
 from crossres.records.summary import summarise
-from crossres.report import exhibits, figures
-from crossres.report.drawing import style
+from crossres.report import exhibits, figures, html
+from crossres.report.drawing import choice, style
 from crossres.report.drawing.data import RunData
 from crossres.report.drawing.labels import spread
+from crossres.report.facts import Facts
+from crossres.suites.suite import load_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = exhibits.names("figures")
@@ -59,6 +62,31 @@ def short(published: list[Record]) -> list[Record]:
     ]
 
 
+@pytest.fixture(scope="session")
+def measured(short: list[Record]) -> list[Record]:
+    """The same with everything that is measured where a record is computed."""
+    return [_measured(record) for record in short]
+
+
+def _measured(record: Record) -> Record:
+    noise = random.Random(f"{record.name} {record.spec.seed}")
+    own = record.spec.view.resolution_px * (4 if record.spec.teacher is None else 1) / 1000
+    history = [
+        epoch.model_copy(update={"grad_norm": 5 * noise.random() + 0.1, "clipped_share": noise.random()})
+        for epoch in record.history
+    ]
+    share = [(index + 0.5) / 15 for index in range(15)]
+    bins = Reliability(images=[600] * 14 + [1600], confidence=share, accuracy=[value * 0.9 for value in share])
+    best = record.best.model_copy(
+        update={"reliability": bins, "per_class_pct": [100 * noise.random() for _ in range(100)]}
+    )
+    confusion = [[noise.randrange(1, 100) for _ in range(20)] for _ in range(20)]
+    taught = Teaching(top1_pct=76.0, nll=1.0, agreement_pct=70 + 10 * noise.random(), kl=0.2)
+    update = {"history": history, "best": best, "superclass_confusion": confusion}
+    cost = record.cost.model_copy(update={"gmacs": own})
+    return record.model_copy(update={**update, "cost": cost, "teaching": taught if record.spec.teacher else None})
+
+
 def _cut(record: Record, seed: int, epochs: int) -> Record:
     noise = random.Random(f"{record.name} {seed}")
     history = [
@@ -78,7 +106,7 @@ def mini() -> list[Record]:
     return [read_record(path) for path in sorted((ROOT / "paper/records/mini").glob("*/seed*.json"))]
 
 
-@pytest.fixture(scope="session", params=["published", "short", "mini"])
+@pytest.fixture(scope="session", params=["published", "short", "mini", "measured"])
 def drawn(request):
     """Every figure of a suite, drawn once."""
     records = request.getfixturevalue(request.param)
@@ -117,7 +145,7 @@ def test_axes_are_labelled_and_have_no_title(drawn):
         assert figure.get_suptitle() == ""
         for axes in figure.axes:
             assert axes.get_title() == ""
-            if name in NO_DATA or not axes.has_data():
+            if name in NO_DATA or not axes.has_data() or axes.get_label() == "<colorbar>":
                 continue
             below = [other for other in axes.get_shared_x_axes().get_siblings(axes) if other.get_xlabel()]
             beside = [other for other in axes.get_shared_y_axes().get_siblings(axes) if other.get_ylabel()]
@@ -266,6 +294,20 @@ def test_suite_without_students_is_drawn(published):
     for name in NAMES:
         if can_draw(name, teachers):
             draw(name, teachers).draw_without_rendering()
+
+
+def test_compared_methods_differ_in_nothing_else(published):
+    assert choice.by_method(published) == ["dkd_beta2", "dkd_beta8", "kd_32"]
+    assert choice.pair(published) == ("dkd_beta2", "kd_32")
+    assert choice.pair([record for record in published if record.spec.objective.method != "dkd"]) is None
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(figures.load(name), "has_data")])
+def test_captions_are_of_records_without_and_with_the_data(name, published, measured):
+    suite = load_suite(suite_file("paper"))
+    for records in (published, [record for record in measured if record.name in suite.runs]):
+        text = html.caption("figures", name, Facts(suite, records, summarise(records)))
+        assert ("do not hold" in text) is not exhibits.has_data(figures.load(name), records)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -57,6 +57,7 @@ class DatasetInfo(NamedTuple):
     """Side of the stored images, which are square."""
     superclasses: tuple[int, ...] = ()
     """Superclass of each class, where there are any."""
+    superclass_names: tuple[str, ...] = ()
 
 
 CIFAR100_NORMALISATION = Normalisation(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
@@ -70,6 +71,14 @@ CIFAR100_SUPERCLASSES = (
 )
 """As in the `coarse_labels` of its files."""
 
+CIFAR100_SUPERCLASS_NAMES = (
+    *("aquatic mammals", "fish", "flowers", "food containers", "fruit and vegetables", "household electrical devices"),
+    *("household furniture", "insects", "large carnivores", "large man-made outdoor things"),
+    *("large natural outdoor scenes", "large omnivores and herbivores", "medium mammals", "non-insect invertebrates"),
+    *("people", "reptiles", "small mammals", "trees", "vehicles 1", "vehicles 2"),
+)
+"""As in the `coarse_label_names` of its files."""
+
 DATASETS = {
     "cifar100": DatasetInfo(
         title="CIFAR-100",
@@ -80,6 +89,7 @@ DATASETS = {
         files="CIFAR100",
         citation="krizhevsky2009learning",
         superclasses=CIFAR100_SUPERCLASSES,
+        superclass_names=CIFAR100_SUPERCLASS_NAMES,
     ),
     "cifar10": DatasetInfo(
         title="CIFAR-10",

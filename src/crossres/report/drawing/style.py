@@ -6,12 +6,15 @@ import os
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from crossres.files import write_atomic
 from crossres.report.types import Axes, Figure
+
+if TYPE_CHECKING:
+    from matplotlib.ticker import Locator
 
 COLUMN_IN = 3.35
 """Width of a figure that fills one column (85 mm)."""
@@ -24,6 +27,9 @@ MUTED = "#6b6b6b"
 """Colour of notes and rules that belong to no run."""
 RULE: dict[str, Any] = {"color": MUTED, "linewidth": 0.6, "linestyle": (0, (2, 2)), "zorder": 1}
 """How a dotted rule is drawn."""
+
+SEED: dict[str, Any] = {"color": INK, "marker": "|", "linestyle": "none", "ms": 5, "mew": 0.8, "zorder": 5}
+"""How the value of one seed is marked."""
 
 ACCURACY_LABEL = "Test accuracy (%)"
 LOSS_LABEL = "Test loss (nats)"
@@ -107,15 +113,23 @@ def epoch_axis(axes: Axes, last: int, first: int = 0) -> None:
 
 def log_axis(axes: Axes, name: str) -> None:
     """Set up a logarithmic vertical axis with plain numbers: decades if it spans several, round values otherwise."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator() if high > 30 * low else MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(_log_locator(low, high))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylim(low, high)
     axes.set_ylabel(f"{name[:-1]}, log scale)" if name.endswith(")") else f"{name} (log scale)")
+
+
+def _log_locator(low: float, high: float) -> Locator:
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    if high > 1000 * low:
+        return LogLocator()
+    return LogLocator(subs=(1, 2, 5)) if high > 30 * low else MaxNLocator(5, steps=[1, 2, 5, 10])
 
 
 def save(figure: Figure, *paths: Path) -> None:

@@ -16,8 +16,6 @@ PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
 TEXT: dict[str, Any] = {"va": "center_baseline", "bbox": PLATE, "zorder": 1.5}
 """How text is set: on white, above rules and below bars and marks."""
 BESIDE: dict[str, Any] = {"textcoords": "offset points", **TEXT}
-SEED: dict[str, Any] = {"color": style.INK, "marker": "|", "linestyle": "none", "ms": 5, "mew": 0.8, "zorder": 5}
-"""How the value of one seed is marked."""
 
 
 def has_data(records: Sequence[Record]) -> bool:
@@ -78,8 +76,8 @@ def _draw_student(bars: Axes, pairs: Axes, seeds: DataFrame, y: float, colour: s
     pairs.plot(teacher, y, marker="D", ms=4.4, mfc="white", mec=style.INK, mew=0.9, zorder=3)
     pairs.plot(accuracy, y, marker="o", ms=5, color=colour, zorder=4)
     if len(seeds) > 1:
-        bars.plot(seeds["retention_pct"], [y] * len(seeds), **SEED)
-        pairs.plot(seeds["accuracy_pct"], [y] * len(seeds), **SEED)
+        bars.plot(seeds["retention_pct"], [y] * len(seeds), **style.SEED)
+        pairs.plot(seeds["accuracy_pct"], [y] * len(seeds), **style.SEED)
     text = f"{accuracy:.2f}"
     if accuracy > teacher:
         pairs.annotate(text, xy=(seeds["accuracy_pct"].max(), y), xytext=(5, 0), ha="left", **BESIDE)
