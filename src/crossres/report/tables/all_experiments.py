@@ -29,9 +29,11 @@ COLUMNS = (
 def caption(facts: Facts) -> str:
     alone = " and networks that learn from the labels alone" if facts.runs("alone") else ""
     seeds = " Values are means over seeds, with half-widths of 95\u202f% *t* intervals." if facts.several_seeds else ""
+    closed = " Gap closed is the share of the gap between the same training without a teacher and the teacher."
     return (
         f"All students{alone}. Gap is the teacher's accuracy minus the student's, in points. Retention is the "
-        "student's accuracy in per cent of its teacher's; it compares students of one teacher only. Best epoch is the "
+        "student's accuracy in per cent of its teacher's; it compares students of one teacher only."
+        f"{closed if facts.table['gap_closed_pct'].notna().any() else ''} Best epoch is the "
         f"one whose weights are reported. Minutes are wall-clock time, without the training of the teacher.{seeds}"
     )
 
