@@ -99,6 +99,10 @@ class Workflow:
         """Return the figures or tables that the suite has the runs for."""
         return exhibits.names(kind, self.suite)
 
+    def shows_claims(self, figure: str) -> bool:
+        """Return whether a figure is drawn from the verdicts."""
+        return bool(getattr(exhibits.load("figures", figure), "CLAIMS", False))
+
     def products(self, kind: str, *suffixes: str) -> list[str]:
         return [f"{self.results}/{kind}/{name}{suffix}" for name in self.names(kind) for suffix in suffixes]
 

@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from pypdf import PdfReader
 
 from crossres.base import CrossresError
+from crossres.claims.finding import ContrastFinding, Estimate
 from crossres.files import suite_file
 from crossres.records.record import Epoch, Probed, Record, Reliability, Teaching, read_record
 from crossres.records.summary import summarise
@@ -115,6 +116,24 @@ def drawn(request):
         yield {name: draw(name, records) for name in names}
 
 
+CONTRASTS = [
+    ContrastFinding(
+        id=f"{column}_{index}",
+        title="DKD (β = 8) minus KD, under the strong recipe minus under crop and flip",
+        claim=None,
+        family="primary" if index else None,
+        column=column,
+        condition=("above −10", "below 0")[index],
+        reported="−9.34 points" if index else None,
+        estimate=Estimate(value=-2.5, seeds=5, low=-4.0, high=-1.0, chance="seed") if column != "best_epoch" else None,
+        verdict="supported" if index else "not tested",
+        reason="",
+    )
+    for column in ("accuracy_pct", "gap_closed_pct", "best_epoch")
+    for index in (0, 1)
+]
+
+
 def can_draw(name: str, records: list[Record]) -> bool:
     module = figures.load(name)
     return set(module.RUNS) <= {record.name for record in records} and exhibits.has_data(module, records)
@@ -122,7 +141,7 @@ def can_draw(name: str, records: list[Record]) -> bool:
 
 def draw(name: str, records: list[Record]):
     with style.journal():
-        return figures.load(name).draw(RunData(summarise(records), records))
+        return figures.load(name).draw(RunData(summarise(records), records, CONTRASTS))
 
 
 def _lines(figure, colour: str):
@@ -296,6 +315,20 @@ def test_suite_without_students_is_drawn(published):
             draw(name, teachers).draw_without_rendering()
 
 
+def test_contrasts_stand_where_their_intervals_are(published):
+    accuracy, gap, epoch = draw("fig0_contrasts", published).axes
+    for axes in (accuracy, gap):
+        assert [
+            list(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2 and 0 not in line.get_xdata()
+        ] == [[-4.0, -1.0]] * 2
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"] == [-9.34]
+        assert {line.get_marker(): line.get_xdata()[0] for line in axes.lines if line.get_marker() in "<>"} == {
+            ">": -10.0,
+            "<": 0.0,
+        }
+    assert not [line for line in epoch.lines if line.get_marker() == "o"]
+
+
 def test_compared_methods_differ_in_nothing_else(published):
     assert choice.by_method(published) == ["dkd_beta2", "dkd_beta8", "kd_32"]
     assert choice.pair(published) == ("dkd_beta2", "kd_32")
@@ -315,7 +348,7 @@ def test_files_are_reproducible_and_fit_for_print(name, published, tmp_path):
     summary = summarise(published)
     files = [(tmp_path / f"{i}.pdf", tmp_path / f"{i}.png") for i in range(2)]
     for pdf, png in files:
-        figures.render(name, summary, published, pdf, png)
+        figures.render(name, summary, published, pdf, png, contrasts=CONTRASTS)
     (pdf, png), again = files[0], files[1]
     assert pdf.read_bytes() == again[0].read_bytes() and png.read_bytes() == again[1].read_bytes()
     reader = PdfReader(pdf)

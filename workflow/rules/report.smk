@@ -91,6 +91,7 @@ rule figure:
     input:
         summary=rules.summary.output,
         records=FLOW.records,
+        claims=lambda wildcards: rules.audit.output if FLOW.shows_claims(wildcards.name) else [],
         module=packaged("src/crossres/report/figures/{name}.py"),
         shared=FLOW.code("report/drawing"),
         style=packaged("src/crossres/report/drawing/journal.mplstyle"),
@@ -108,9 +109,10 @@ rule figure:
         ENVIRONMENT
     params:
         folder=subpath(output[0], parent=True),
+        claims=lambda wildcards, input: option("claims", input.claims),
     shell:
         "python -m crossres figure {wildcards.name:q} --summary {input.summary:q} --records {input.records:q}"
-        " --output-dir {params.folder:q} 2>&1 | tee {log:q}"
+        " {params.claims} --output-dir {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule tex:

@@ -23,19 +23,23 @@ def table(name: str, /, *, summary: Summary, output_dir: OutputDir) -> None:
     tables.write(name, read_summary(summary), output_dir)
 
 
-def figure(name: str, /, *, summary: Summary, records: Records, output_dir: OutputDir) -> None:
+def figure(
+    name: str, /, *, summary: Summary, records: Records, output_dir: OutputDir, claims: Audit | None = None
+) -> None:
     """Draw one figure as PDF and PNG.
 
     Args:
         name: Name of the figure.
     """
+    from crossres.claims import finding
     from crossres.records.summary import read_summary
     from crossres.report import figures
 
     figures.load(name)  # first of all, so that the message names a mistyped name
     loaded = [read_record(path) for path in records]
-    stem = output_dir / name
-    figures.render(name, read_summary(summary), loaded, stem.with_suffix(".pdf"), stem.with_suffix(".png"))
+    contrasts = finding.Audit.parse(files.read_json(claims), str(claims)).contrasts if claims else ()
+    paths = [output_dir / f"{name}{suffix}" for suffix in (".pdf", ".png")]
+    figures.render(name, read_summary(summary), loaded, *paths, contrasts=contrasts)
 
 
 def tex(

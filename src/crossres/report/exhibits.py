@@ -26,6 +26,7 @@ class Exhibit(Protocol):
 
     It may also have `applies(suite)`: whether the suite's plan leads to what it shows; and `has_data(records)`: whether
     the records hold it. A suite whose plan does not is without it; records that do not, leave it out of the report.
+    A figure with `CLAIMS = True` is drawn from the verdicts too.
     """
 
     RUNS: Sequence[str]

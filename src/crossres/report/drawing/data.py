@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from crossres.base import CrossresError
+from crossres.claims.finding import ContrastFinding
 from crossres.records.record import Record
 from crossres.report.drawing.style import LOOKS, SPARE_COLOURS, SPARE_DASHES, Look
 from crossres.suites.names import recipe_name, resolution_name
@@ -16,8 +17,11 @@ from crossres.suites.spec import Spec
 class RunData:
     """The runs of a suite: their names, labels and looks, and their results over the seeds."""
 
-    def __init__(self, summary: pd.DataFrame, records: Sequence[Record]) -> None:
+    def __init__(
+        self, summary: pd.DataFrame, records: Sequence[Record], contrasts: Sequence[ContrastFinding] = ()
+    ) -> None:
         self.summary = summary
+        self.contrasts = contrasts
         self.records = records
         self.runs = sorted({record.name for record in records})
         self._by_seed = sorted(records, key=lambda record: record.spec.seed)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
+from crossres.claims.finding import ContrastFinding
 from crossres.records.record import Record
 from crossres.report import exhibits
 from crossres.report.types import DataFrame, Figure, RunData
@@ -27,7 +28,9 @@ def load(name: str) -> FigureModule:
     return cast(FigureModule, exhibits.load("figures", name))
 
 
-def render(name: str, summary: DataFrame, records: Sequence[Record], *paths: Path) -> None:
+def render(
+    name: str, summary: DataFrame, records: Sequence[Record], *paths: Path, contrasts: Sequence[ContrastFinding] = ()
+) -> None:
     """Draw a figure by name and write it as `.pdf`, `.png` or `.svg`, by the suffix of each path.
 
     Without the data for it, the files say so.
@@ -37,7 +40,7 @@ def render(name: str, summary: DataFrame, records: Sequence[Record], *paths: Pat
     module = load(name)
     with style.journal():
         if exhibits.has_data(module, records):
-            figure = module.draw(data.RunData(summary, records))
+            figure = module.draw(data.RunData(summary, records, contrasts))
         else:
             figure = style.note(f"The records of this suite do not hold what {name} shows.")
         style.save(figure, *paths)
