@@ -13,7 +13,7 @@ from pypdf import PdfReader
 from crossres.base import CrossresError
 from crossres.claims.finding import ContrastFinding, Estimate
 from crossres.files import suite_file
-from crossres.records.record import Epoch, Probed, Record, Reliability, Teaching, read_record
+from crossres.records.record import Epoch, ParameterGradients, Probed, Record, Reliability, Teaching, read_record
 from crossres.records.summary import summarise
 from crossres.report import exhibits, figures, html
 from crossres.report.drawing import choice, style
@@ -69,12 +69,22 @@ def measured(short: list[Record]) -> list[Record]:
     return [_measured(record) for record in short]
 
 
+def _at_parameters(probe: Probed) -> Probed:
+    gradients = {field: -getattr(probe, field) for field in ParameterGradients.model_fields}
+    norms = {field: -value for field, value in gradients.items() if field.endswith("_norm")}
+    return probe.model_copy(update={"parameter_gradients": ParameterGradients(**{**gradients, **norms})})
+
+
 def _measured(record: Record) -> Record:
     noise = random.Random(f"{record.name} {record.spec.seed}")
     own = record.spec.view.resolution_px * (4 if record.spec.teacher is None else 1) / 1000
     history = [
-        epoch.model_copy(update={"grad_norm": 5 * noise.random() + 0.1, "clipped_share": noise.random()})
+        epoch.model_copy(update={"probe": {kind: _at_parameters(probe) for kind, probe in epoch.probe.items()}})
         for epoch in record.history
+    ]
+    history = [
+        epoch.model_copy(update={"grad_norm": 5 * noise.random() + 0.1, "clipped_share": noise.random()})
+        for epoch in history
     ]
     share = [(index + 0.5) / 15 for index in range(15)]
     bins = Reliability(images=[600] * 14 + [1600], confidence=share, accuracy=[value * 0.9 for value in share])
@@ -313,6 +323,14 @@ def test_suite_without_students_is_drawn(published):
     for name in NAMES:
         if can_draw(name, teachers):
             draw(name, teachers).draw_without_rendering()
+
+
+def test_gradients_at_the_parameters_are_drawn_where_they_were_measured(short, measured):
+    at_logits = draw("fig9_gradients", short).axes
+    both = draw("fig9_gradients", measured).axes
+    assert (len(at_logits), len(both)) == (3, 6)
+    cosines = [axes.lines[0].get_ydata() for axes in (at_logits[0], both[3])]
+    assert list(cosines[0]) == [-value for value in cosines[1]]
 
 
 def test_contrasts_stand_where_their_intervals_are(published):

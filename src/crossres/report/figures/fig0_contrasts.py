@@ -43,6 +43,7 @@ def draw(data: RunData) -> Figure:
     for contrast in data.contrasts:
         columns.setdefault(contrast.column, []).append(contrast)
     rows = [len(found) for found in columns.values()]
+    families = any(contrast.family for contrast in data.contrasts)
     figure, panels = style.panels(
         style.FULL_IN,
         0.5 * len(rows) + 0.28 * sum(rows),
@@ -55,7 +56,7 @@ def draw(data: RunData) -> Figure:
         axes.axvline(0, color=style.INK, linewidth=0.6, zorder=1)
         axes.set_yticks(range(len(found)), [textwrap.fill(contrast.title, LETTERS) for contrast in found])
         for label, contrast in zip(axes.get_yticklabels(), found, strict=True):
-            label.set(linespacing=1.0, color=style.INK if contrast.family else style.MUTED)
+            label.set(linespacing=1.0, color=style.INK if contrast.family or not families else style.MUTED)
         stem, _, unit = column.rpartition("_")
         name = stem.replace("_", " ") if unit == "pct" else column.replace("_", " ")
         axes.set(
