@@ -26,7 +26,7 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 Seconds = Annotated[float, Parameter(validator=validators.Number(gt=0, lte=86_400), metavar="SECONDS")]
 
 Spec = Annotated[File, Parameter(help="Resolved spec of the run.")]
-Data = Annotated[Folder, Parameter(help="Folder of the data sets.")]
+Data = Annotated[Folder, Parameter(env_var="CROSSRES_DATA", help="Folder of the data sets.")]
 Device = Annotated[Literal["auto", "cuda", "cpu"], Parameter(env_var="CROSSRES_DEVICE", help="Device to compute on.")]
 Threads = Annotated[Count, Parameter(help="CPU threads; another number changes the trained bits.")]
 Output = Annotated[File, Parameter(help="File to write.")]

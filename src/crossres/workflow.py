@@ -217,6 +217,7 @@ class Workflow:
             f"CROSSRES_IMAGE_DIGEST={digest}" if digest else "",
             f"CROSSRES_ROOT={shlex.quote(str(self.basedir))}",
             f"PYTHONPATH={shlex.quote(str((self.basedir / 'src').resolve()))}",
+            f"CROSSRES_DATA={shlex.quote(str(self.data))}",
             f"CROSSRES_DEVICE={self.device}",
             f"{VISIBLE}={shlex.quote(','.join(self.gpus))}" if len(self.gpus) > 1 else "",
             f"CROSSRES_CUDA_GRAPH={int(self.config.cuda_graph)}",

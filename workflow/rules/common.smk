@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, os.path.abspath(f"{ROOT}/src"))
-os.environ["CROSSRES_ROOT"] = ROOT
+os.environ.update(CROSSRES_ROOT=ROOT)
 
 from snakemake.settings.types import DeploymentMethod
 

@@ -10,6 +10,8 @@ localrules:
 rule finished:
     output:
         update(f"{RESULTS}/{{finished}}"),
+    log:
+        f"{RESULTS}/{{finished}}.log",
     wildcard_constraints:
         finished=FLOW.finished,
     shell:
@@ -54,7 +56,7 @@ rule train:
         teacher=lambda wildcards, input: option("teacher", input.get("teacher")),
         weights=lambda wildcards, input: option("weights", input.get("weights")),
     shell:
-        "python -m crossres train --spec {input.spec:q} --data {DATA:q} {params.teacher} {params.weights}"
+        "python -m crossres train --spec {input.spec:q} {params.teacher} {params.weights}"
         " --threads {threads} 2>&1 | tee -a {log:q}"
 
 
@@ -103,7 +105,7 @@ rule evaluate:
         gpu=lambda wildcards: int(FLOW.uses_gpu(on_cluster())),
         gpu_pct=lambda wildcards: FLOW.gpu_share_pct(on_cluster()),
     shell:
-        "python -m crossres evaluate --spec {input.spec:q} --data {DATA:q}"
+        "python -m crossres evaluate --spec {input.spec:q}"
         " --threads {threads} --output {output:q} 2>&1 | tee {log:q}"
 
 
