@@ -508,6 +508,18 @@ def test_missing_figures_and_tables_are_named(published: tuple[Suite, list[Recor
         render_report(inputs, figures, tmp_path, BUILD, template=TEMPLATE)
 
 
+def test_every_table_is_numbered_and_cited_and_every_exhibit_names_its_file(tmp_path: Path) -> None:
+    suite = load_suite(suite_file("mini"))
+    records = [read_record(shipped_record("mini", run, seed)) for run, seed in suite.jobs()]
+    tex = source_of(suite, records, tmp_path)
+    tables = [block.split(r"\end{table}")[0] for block in tex.split(r"\begin{table}")[1:]]
+    assert tables and all(r"\label{tab:" in block or r"\ContinuedFloat" in block for block in tables)
+    cited = set(re.findall(r"\\ref\{(tab:\w+)\}", tex.replace(" to~", "~")))
+    labels = re.findall(r"\\label\{(tab:\w+)\}", tex)
+    assert not [label for label in labels if label not in cited and not label.startswith("tab:factor")]
+    assert set(re.findall(r"\\madeby\{(\w+)\}", tex)) == set(re.findall(r"\\hypertarget\{source:(\w+)\}", tex))
+
+
 def test_all_references_are_cited() -> None:
     keys = set(re.findall(r"^@\w+\{([^,]+),", BIBLIOGRAPHY.read_text(encoding="utf-8"), re.MULTILINE))
     cited = re.findall(r"\\cite\w*\{([\w,]+)\}", template_text() + "".join(method.in_report("") for method in METHODS))

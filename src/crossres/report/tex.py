@@ -117,13 +117,15 @@ def render_report(
         raise CrossresError(f"{template}: {error}") from error
 
 
+SECTIONS = ("method", "results", "audit")
+"""The sections that have figures and tables, in the report's order."""
+
+
 class SetExhibit(NamedTuple):
     """A figure or table, set for LaTeX."""
 
     name: str
     caption: Latex
-    module: str
-    """Path of the file that makes it."""
     body: Latex
     """The width of a figure; the tabular of a table."""
     narrow: bool = False
@@ -170,15 +172,33 @@ class SetExhibits:
             found.append(self._set("tables", name, Latex(file.read_text(encoding="utf-8").rstrip())))
         return found
 
+    @property
+    def all(self) -> list[dict[str, str]]:
+        """Every figure and table of the report, with the file that makes it."""
+        made = [
+            (kind, section, name)
+            for kind in exhibits.KINDS
+            for section in SECTIONS
+            for name in self._ordered(kind, section)
+        ]
+        return [
+            {"name": name, "word": kind[:-1].capitalize(), "label": f"{kind[:3]}:{name}", "module": _module(kind, name)}
+            for kind, _, name in made
+        ]
+
     def _set(self, kind: str, name: str, body: Latex, narrow: bool = False) -> SetExhibit:
         caption = to_latex(exhibits.load(kind, name).caption(self.facts))
-        return SetExhibit(name, caption, f"src/crossres/report/{kind}/{name}.py", body, narrow)
+        return SetExhibit(name, caption, body, narrow)
 
     def _ordered(self, kind: str, section: str) -> list[str]:
         """Return the figures or tables of a section in their order."""
         modules = {name: exhibits.load(kind, name) for name in exhibits.shown(kind, self.facts)}
         found = [name for name, module in modules.items() if section == module.SECTION]
         return sorted(found, key=lambda name: modules[name].ORDER)
+
+
+def _module(kind: str, name: str) -> str:
+    return f"src/crossres/report/{kind}/{name}.py"
 
 
 def pdf_width_in(path: Path) -> float:

@@ -66,7 +66,7 @@ def draw(data: RunData) -> Figure:
         for axes, field, name in ((first, "cos_ce_nckd", "CE and NCKD"), (second, "cos_tckd_nckd", "TCKD and NCKD")):
             ends = [_draw_mean(axes, data, place, kind, field, look) for kind, look in LOOKS.items()]
             axes.axhline(0, **style.RULE)
-            axes.set_ylabel(f"Cosine, {name}{where}")
+            axes.set_ylabel(f"Cosine{where},\n{name}")
             style.epoch_axis(axes, data.last_epoch(RUNS))
             labels.label_ends(axes, [end._replace(text=kind) for end, kind in zip(ends, LOOKS, strict=True)])
         _draw_norms(norms, data, place)
