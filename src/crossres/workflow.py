@@ -16,7 +16,7 @@ from crossres import files
 from crossres.base import CrossresError
 from crossres.gpus import RUNS_PER_GPU, VISIBLE, visible_gpus
 from crossres.records import container
-from crossres.records.finished import RunFiles, check_given, date_back, pattern_of
+from crossres.records.finished import RunFiles, check_given, pattern_of
 from crossres.records.record import read_record
 from crossres.report import exhibits, latex
 from crossres.suites.config import Config, chosen_suite, is_computed, read_config, results_dir, suite_path
@@ -119,7 +119,6 @@ class Workflow:
         spec = self.spec(run, seed)
         has_teacher = spec.teacher is not None and spec.teacher_seed is not None
         teacher = self.run_files(spec.teacher, spec.teacher_seed) if has_teacher else None
-        date_back(Path(self.run_dir(run, seed)))
         return RunFiles(Path(self.run_dir(run, seed)), spec, teacher, is_given=not self.is_computed(run))
 
     def is_pending(self, run: str, seed: int) -> bool:
@@ -151,13 +150,12 @@ class Workflow:
 
         With it, they are made again whatever their dates, and whatever Snakemake knows of them.
         """
-        return [self._marker] if self.run_files(run, seed).is_outdated else []
+        return [f"{self.results}/.outdated"] if self.run_files(run, seed).is_outdated else []
 
-    @cached_property
-    def _marker(self) -> str:
-        marker = Path(self.results) / ".outdated"
-        files.write_atomic(marker, str(time.time_ns()))  # to Snakemake, a newer file of the same content is no change
-        return marker.as_posix()
+    def mark_outdated(self) -> None:
+        """Write that input where it is needed, before Snakemake lists the files that there are."""
+        if any(self.run_files(*job).is_outdated for job in self.computed):
+            files.write_atomic(Path(self.results) / ".outdated", str(time.time_ns()))  # the same text is no change
 
     def spec(self, run: str, seed: int) -> Spec:
         return self.suite.resolve(run, seed, self.config.budget)

@@ -163,3 +163,12 @@ def test_an_edited_suite_has_its_summary_made_again(finished: Path, tmp_path: Pa
     assert "Nothing to be done" in snakemake(folder, "-n", *words).stdout
     write_suite(folder, **changes)
     assert planned(folder, *words) == {"summary": 1}
+
+
+def test_an_edited_run_is_seen_from_any_target(finished: Path, tmp_path: Path) -> None:
+    folder, summary = copy(finished, tmp_path / "clone"), "results/tiny/summary.csv"
+    words = ("--cores", "1", "--config", "suite=tiny", "--", summary)
+    assert snakemake(folder, *words).returncode == 0
+    kd = SUITE["runs"]["kd"]
+    write_suite(folder, runs=SUITE["runs"] | {"kd": kd | {"objective": {"method": "kd", "temperature": 2.0}}})
+    assert planned(folder, *words) == {"spec": 1, "train": 1, "evaluate": 1, "summary": 1}

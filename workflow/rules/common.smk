@@ -34,6 +34,7 @@ with one_line_errors():
         method in deployment.deployment_method for method in (DeploymentMethod.APPTAINER, DeploymentMethod.CONDA)
     ]
     FLOW = Workflow.read(config, Path(ROOT), *methods)
+    FLOW.mark_outdated()
     shell.prefix(FLOW.shell_prefix())
     workflow.global_resources.setdefault("gpu_pct", 100 * max(1, len(FLOW.gpus)))
     if FLOW.in_image:

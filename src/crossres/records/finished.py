@@ -33,6 +33,12 @@ class RunFiles:
     is_given: bool = False
     """No rule computes the run; its weights, if they are there, were put there."""
 
+    def __post_init__(self) -> None:
+        """Give files of a clock that is ahead an old date: Snakemake fails on an input newer than its output."""
+        for path in self.folder.glob("*"):
+            if path.stat().st_mtime > time.time():
+                os.utime(path, (1, 1))
+
     @cached_property
     def trained_sha256(self) -> str | None:
         """Digest of the selected weights; None where the run is still to be trained."""
@@ -62,7 +68,7 @@ class RunFiles:
         names = [*(TRAINED if self.trained_sha256 else ()), *(["record.json"] if self.recorded_sha256 else ())]
         return [self.folder / name for name in names]
 
-    @property
+    @cached_property
     def is_outdated(self) -> bool:
         """Whether files are of another spec or teacher, or not whole."""
         left = [self.folder / name for name in (*TRAINED, "record.json")]
@@ -107,13 +113,6 @@ def _described(path: Path) -> Any:
         return json.loads(header["__metadata__"]["crossres"])["spec"] if path.stat().st_size == 8 + size + end else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-
-
-def date_back(folder: Path) -> None:
-    """Give files of a clock that is ahead an old date; Snakemake fails on an input that is newer than its output."""
-    for path in folder.glob("*"):
-        if path.stat().st_mtime > time.time():
-            os.utime(path, (1, 1))
 
 
 def pattern_of(jobs: Iterable[tuple[str, int]]) -> str:
