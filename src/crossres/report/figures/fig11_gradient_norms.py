@@ -30,10 +30,12 @@ def _shown(records: Sequence[Record]) -> list[str]:
 
 def caption(facts: Facts) -> str:
     seeds = ", as means over seeds with the range of the seeds" if facts.several_seeds else ""
+    shown = _shown(facts.records)
+    named = f" ({facts.named(shown)})" if shown else ""
     return (
         "Left: mean norm of the gradients before clipping, by epoch, on a logarithmic scale; the dotted line marks the "
         f"norm to which they are clipped. Right: share of the steps whose gradients were clipped{seeds}. One run per "
-        f"method ({facts.named(_shown(facts.records))}), with everything else alike."
+        f"method{named}, with everything else alike."
     )
 
 
