@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 
 from crossres.records.record import Record
 from crossres.suites.names import method_name
-from crossres.suites.spec import Spec
 
 
 def teachers(records: Sequence[Record]) -> set[str]:
@@ -20,19 +20,15 @@ def by_method(records: Sequence[Record]) -> list[str]:
     They share network, views, augmentation and teacher; a run that learns from the labels alone has no teacher. Of
     several with one method, the first is taken.
     """
-    by_student = [_beside(record.spec, records) for record in records if record.spec.teacher]
-    return max(by_student, key=len, default=[])
-
-
-def _beside(student: Spec, records: Sequence[Record]) -> list[str]:
-    found: dict[str, str] = {}
-    for spec in (record.spec for record in records if record.name not in teachers(records)):
-        same = (spec.model, spec.view, spec.augmentation) == (student.model, student.view, student.augmentation)
-        if same and (
-            spec.teacher is None or (spec.teacher, spec.teacher_view) == (student.teacher, student.teacher_view)
-        ):
-            found.setdefault(method_name(spec), spec.run)
-    return list(found.values())
+    runs = {record.name: record.spec for record in records}
+    teaching = teachers(records)
+    alone: defaultdict[Hashable, dict[str, str]] = defaultdict(dict)
+    taught: defaultdict[Hashable, dict[str, str]] = defaultdict(dict)
+    for spec in (spec for run, spec in runs.items() if run not in teaching):
+        network = (spec.model, spec.view, spec.augmentation)
+        group = taught[network, spec.teacher, spec.teacher_view] if spec.teacher else alone[network]
+        group.setdefault(method_name(spec), spec.run)
+    return max(([*alone[key[0]].values(), *group.values()] for key, group in taught.items()), key=len, default=[])
 
 
 def pair(records: Sequence[Record]) -> tuple[str, str] | None:
