@@ -23,12 +23,14 @@ def by_method(records: Sequence[Record]) -> list[str]:
     runs = {record.name: record.spec for record in records}
     teaching = teachers(records)
     alone: defaultdict[Hashable, dict[str, str]] = defaultdict(dict)
-    taught: defaultdict[Hashable, dict[str, str]] = defaultdict(dict)
+    taught: defaultdict[tuple[Hashable, Hashable], dict[str, str]] = defaultdict(dict)
     for spec in (spec for run, spec in runs.items() if run not in teaching):
         network = (spec.model, spec.view, spec.augmentation)
-        group = taught[network, spec.teacher, spec.teacher_view] if spec.teacher else alone[network]
+        group = taught[network, (spec.teacher, spec.teacher_view)] if spec.teacher else alone[network]
         group.setdefault(method_name(spec), spec.run)
-    return max(([*alone[key[0]].values(), *group.values()] for key, group in taught.items()), key=len, default=[])
+    return max(
+        ([*alone[network].values(), *group.values()] for (network, _), group in taught.items()), key=len, default=[]
+    )
 
 
 def pair(records: Sequence[Record]) -> tuple[str, str] | None:
