@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
@@ -81,6 +82,9 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"] if "[" not in str(part))  # without the branches of a union
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key{nearest(str(first['loc'][-1]), _siblings(model, first['loc'][:-1]))}{rest}"
+    if first["type"] == "union_tag_invalid":
+        tag, tags = first["ctx"]["tag"], re.findall("'([^']+)'", first["ctx"]["expected_tags"])
+        return f"{key}.{first['ctx']['discriminator'][1:-1]}: '{tag}' is unknown{nearest(tag, tags)}{rest}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("model_type", "model_attributes_type"):
         message = f"should be a mapping, as in {{key: value}}, of {', '.join(_siblings(model, first['loc']))}"

@@ -20,8 +20,9 @@ from crossres.records.finished import RunFiles, check_given, pattern_of
 from crossres.records.record import read_record
 from crossres.report import exhibits, latex
 from crossres.suites.config import Config, chosen_suite, is_computed, read_config, results_dir, suite_path
+from crossres.suites.datasets import DATASETS
 from crossres.suites.passes import Sharing, pass_key, passes, stored_passes
-from crossres.suites.spec import Spec
+from crossres.suites.spec import FolderDataset, Spec
 from crossres.suites.suite import Suite, suite_files
 
 
@@ -83,7 +84,14 @@ class Workflow:
 
     @cached_property
     def manifest(self) -> str:
-        return files.data_manifest(self.config.data_dir, self.suite.dataset.name).as_posix()
+        return files.data_manifest(self.config.data_dir, self.suite.dataset.key).as_posix()
+
+    def data_request(self, dataset: str) -> str:
+        """Return the words after `crossres data`: a folder, or a known data set and where to adopt it from."""
+        if dataset not in DATASETS:
+            return f"folder --suite {shlex.quote(self.suite_file)}"
+        source = self.config.source(dataset)
+        return f"{dataset} --source {shlex.quote(str(source))}" if source else dataset
 
     def record(self, run: str, seed: int) -> str:
         """Return the path of a run's record: an output of `evaluate`, or a shipped one, which no rule outputs."""
@@ -231,6 +239,8 @@ class Workflow:
         """
         config = self.config
         folders = [self.basedir, Path(self.suite_file).parent, Path(self.results), config.data_dir]
+        if isinstance(self.suite.dataset, FolderDataset) and self.suite.dataset.path:
+            folders.append(self.suite.dataset.path)
         words = shlex.join([*container.binds([*folders, *config.sources]), *(["--nv"] if self.gpus else [])])
         return given if words in given else f"{given} {words}"
 

@@ -108,7 +108,7 @@ def test_mini_selects_on_held_out_images_and_pairs_its_teachers() -> None:
             {"runs": {"kd": {"teacher_view": {"resolution_px": 64}}}},
             r"the same view as this run's, or kind: upsampled or resized",
         ),
-        ({"dataset": {"name": "cifar20"}}, r"dataset\.name"),
+        ({"dataset": {"name": "cifar20"}}, r"dataset\.name: 'cifar20' is unknown; did you mean 'cifar10'\?"),
         (
             {"factors": {"size": {"title": "Size", "levels": {"big": "x"}}}},
             r"small\.yaml: factors\.size\.levels\.big: no run 'x'; known: big, kd$",  # without the whole document

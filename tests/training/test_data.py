@@ -19,10 +19,10 @@ from crossres import files
 from crossres.base import CrossresError
 from crossres.files import sha256
 from crossres.suites.datasets import DATASETS
-from crossres.suites.spec import Dataset, View
+from crossres.suites.spec import Dataset, FolderDataset, View
 from crossres.suites.suite import load_suite
 from crossres.training import shapes
-from crossres.training.acquire import cifar_files, prepare
+from crossres.training.acquire import cifar_files, prepare, store_folder
 from crossres.training.augment import Stream
 from crossres.training.data import Splits, class_names, load_splits
 from tests import cifar
@@ -484,3 +484,79 @@ def test_a_subset_comes_from_all_files(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(places) == first_of_each_class(whole.train.labels.tolist(), 450)
     assert {place // 100 for place in places} == {0, 1, 2, 3, 4}
     assert images.digest == whole.digest
+
+
+# ------------------------------------------------------------------------------------------------ images of one's own
+
+
+def write_images(folder: Path, counts: dict[str, int], side_px: int = 40) -> Path:
+    """Write images of one grey each, which tells them apart."""
+    for place, count in counts.items():
+        (folder / place).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (side_px, side_px + 8), (10 * number,) * 3).save(folder / place / f"{number}.png")
+    return folder
+
+
+def own(path: Path, **update: object) -> FolderDataset:
+    return FolderDataset.parse({"name": "folder", "path": str(path), "resolution_px": 16, **update}, "suite")
+
+
+def test_a_folder_of_images_is_read_in_the_order_of_its_classes(tmp_path: Path) -> None:
+    source = write_images(tmp_path / "my birds", {"train/owl": 3, "train/crow": 2, "test/owl": 1, "test/crow": 1})
+    dataset = own(source)
+    assert (dataset.key, dataset.classes, dataset.info.train_images) == ("my-birds", 2, 5)
+    store_folder(dataset, tmp_path)
+    images = loaded(tmp_path, dataset, View(resolution_px=16))
+    assert class_names(dataset, tmp_path) == ["crow", "owl"]
+    assert images.train.labels.tolist() == [0, 0, 1, 1, 1]
+    assert images.train.images.shape == (5, 3, 16, 16) and images.train.images.dtype == torch.uint8
+    assert images.train.images[:, 0, 8, 8].tolist() == [0, 10, 0, 10, 20]
+
+
+def test_a_folder_is_split_by_a_stated_share_of_each_class(tmp_path: Path) -> None:
+    dataset = own(write_images(tmp_path / "birds", {"owl": 10, "crow": 5}), test_share=0.2)
+    store_folder(dataset, tmp_path)
+    images = loaded(tmp_path, dataset, View(resolution_px=16))
+    assert images.train.labels.bincount().tolist() == [4, 8]
+    assert images.test.labels.bincount().tolist() == [1, 2]
+    owls = [split.images[split.labels == 1][:, 0, 8, 8] for split in (images.train, images.test)]
+    assert torch.cat(owls).sort().values.tolist() == [10 * number for number in range(10)]
+
+
+def test_a_spec_of_ones_own_images_does_not_name_their_place(tmp_path: Path) -> None:
+    dataset = own(write_images(tmp_path / "birds", {"train/a": 2, "train/b": 2, "test/a": 1, "test/b": 1}))
+    document = dataset.model_dump(mode="json", exclude={"path"})
+    assert str(tmp_path) not in json.dumps(document)
+    assert FolderDataset.parse(document, "spec").info == dataset.info
+
+
+COMPLETE = {"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 1}
+
+
+@pytest.mark.parametrize(
+    ("counts", "update", "named"),
+    [
+        (COMPLETE | {"train/a": 0}, {}, "train/a: no image"),
+        (COMPLETE | {"train/c": 1}, {}, "class 'c' of .*train is missing in test"),
+        (COMPLETE | {"test/c": 1}, {}, "class 'c' of .*test is missing in train"),
+        ({"a": 1, "b": 1}, {}, "no train/; .*test_share"),
+        ({"a": 1, "b": 5}, {"test_share": 0.2}, "leaves no training image of class 'a'"),
+        ({"train/a": 1, "test/a": 1}, {}, "two or more classes, found 1"),
+        (COMPLETE, {"title": "shapes"}, "title: 'shapes'"),
+    ],
+)
+def test_a_folder_that_is_no_data_set_is_named(
+    counts: dict[str, int], update: dict[str, object], named: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CrossresError, match=named):
+        own(write_images(tmp_path / "birds", counts), **update)
+
+
+def test_a_folder_that_is_not_there_and_a_broken_image_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CrossresError, match="birds: no such folder"):
+        own(tmp_path / "birds")
+    source = write_images(tmp_path / "birds", COMPLETE)
+    (source / "train/b/0.png").write_bytes((source / "train/b/0.png").read_bytes()[:60])
+    with pytest.raises(CrossresError, match=r"train/b/0\.png: not an image"):
+        store_folder(own(source), tmp_path)

@@ -12,14 +12,14 @@ rule data:
     log:
         f"{DATA}/{{dataset}}/data.log",
     wildcard_constraints:
-        dataset="|".join(DATASETS),
+        dataset="|".join({*DATASETS, FLOW.suite.dataset.key}),
     conda:
         ENVIRONMENT
     params:
         root=subpath(output[0], ancestor=2),
-        source=lambda wildcards, output: option("source", FLOW.config.source(wildcards.dataset)),
+        request=lambda wildcards, output: FLOW.data_request(wildcards.dataset),
     shell:
-        "python -m crossres data {wildcards.dataset} --root {params.root:q} {params.source} 2>&1 | tee {log:q}"
+        "python -m crossres data {params.request} --root {params.root:q} 2>&1 | tee {log:q}"
 
 
 rule weights:

@@ -38,6 +38,7 @@ class Setup:
         specs = facts.specs.values()
         self.dataset = facts.records[0].spec.dataset
         self.data = self.dataset.info
+        self.data_citation = Latex(rf" \citep{{{self.data.citation}}}" if self.data.citation else "")
         self.train_images = self.dataset.train_images or self.data.train_images
         self.test_images = self.dataset.test_images or self.data.test_images
         self.auto_augment = any(spec.augmentation.auto_augment != "none" for spec in specs)

@@ -1,4 +1,4 @@
-"""The data sets. A new one is one entry of `DATASETS`; nothing else needs to change.
+"""The data sets. A new one is one entry of `DATASETS`, or a folder of images (`suites/folder.py`).
 
 Every set has the format of CIFAR: pickles of flat RGB images with labels, and one with the names of the classes.
 """
@@ -49,7 +49,7 @@ class DatasetInfo(NamedTuple):
     normalisation: Normalisation
     files: str | CifarFiles
     """The class of `torchvision.datasets` that holds address, file names and MD5s; or a list of them."""
-    citation: str
+    citation: str | None = None
     """A key of `paper/references.bib`; a generated set cites its format."""
     generator: str | None = None
     """Module whose `files()` generates the set; None for one that is downloaded or adopted."""
@@ -62,6 +62,17 @@ class DatasetInfo(NamedTuple):
 
 CIFAR100_NORMALISATION = Normalisation(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
 """Of the training images of CIFAR-100, as in the thesis."""
+
+IMAGENET_NORMALISATION = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""Of the training images of ImageNet, as in torchvision; used for images of one's own."""
+
+STORED = CifarFiles(
+    base_folder="images",
+    train_list=[("train", "")],
+    test_list=[("test", "")],
+    meta={"filename": "meta", "key": "label_names", "md5": ""},
+)
+"""How images of one's own are stored, once they are read and resized."""
 
 CIFAR100_SUPERCLASSES = (
     *(4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11, 6, 11, 5, 10, 7, 6, 13, 15, 3, 15, 0, 11, 1),

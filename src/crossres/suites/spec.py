@@ -5,12 +5,15 @@ A spec is self-contained, and its JSON is the workflow's unit of change: a run i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from crossres.base import Count, NonNegative, Positive, Probability, Strict
-from crossres.suites.datasets import DATASETS, DatasetInfo
+from crossres.suites.datasets import DATASETS, IMAGENET_NORMALISATION, STORED, DatasetInfo
+from crossres.suites.folder import list_images
 from crossres.suites.methods import Objective
 
 if TYPE_CHECKING:
@@ -39,8 +42,78 @@ class Dataset(Strict):
         return DATASETS[self.name]
 
     @property
+    def key(self) -> str:
+        """Name of its folder under `data/`."""
+        return self.name
+
+    @property
     def classes(self) -> int:
         return self.info.classes
+
+
+class FolderCounts(Strict):
+    """How many classes and images a folder has."""
+
+    classes: Count
+    """Its classes."""
+    train_images: Count
+    """Its training images."""
+    test_images: Count
+    """Its test images."""
+
+
+class FolderDataset(Dataset):
+    """A folder with images of one's own: `train/` and `test/`, and in each a folder per class.
+
+    A spec holds its title and counts rather than its path: a folder that was moved is no reason to train again.
+    """
+
+    name: Literal["folder"]
+    """Images of one's own."""
+    path: Path | None = None
+    """The folder, from the working directory or with `~`."""
+    title: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,100}$")
+    """What the report and its folder under `data/` are called; the name of the folder when absent."""
+    resolution_px: Count
+    """Side to which the images are resized, after they are cut to a square around their middle."""
+    test_share: Probability | None = None
+    """Share of each class that is for testing, where there are no `train/` and `test/`."""
+    counts: FolderCounts | None = None
+    """Numbers of its classes and images; counted when absent."""
+
+    @model_validator(mode="after")
+    def _is_counted(self) -> FolderDataset:
+        if self.path is not None:
+            path = self.path.expanduser()
+            found = list_images(path, self.test_share)
+            counts = FolderCounts(
+                classes=len(found.classes), train_images=len(found.train), test_images=len(found.test)
+            )
+            title = self.title or re.sub(r"[^A-Za-z0-9_-]+", "-", path.resolve().name)
+            self.__dict__.update(path=path, counts=counts, title=title)
+        elif self.counts is None:
+            raise ValueError("path: missing; name the folder with the images")
+        if self.title in (*DATASETS, "weights", ""):
+            raise ValueError(f"title: '{self.title}' has another meaning under data/; choose another")
+        return self
+
+    @property
+    def info(self) -> DatasetInfo:
+        assert self.counts is not None
+        return DatasetInfo(
+            title=self.title,
+            **self.counts.model_dump(),
+            normalisation=IMAGENET_NORMALISATION,
+            files=STORED,
+            side_px=self.resolution_px,
+        )
+
+    @property
+    def key(self) -> str:
+        return self.title
+
+
+AnyDataset = Annotated[Dataset | FolderDataset, Field(discriminator="name")]
 
 
 class Model(Strict):
@@ -164,7 +237,7 @@ class Spec(Strict):
     run: str
     seed: int
     thesis_id: str | None
-    dataset: Dataset
+    dataset: AnyDataset
     model: Model
     view: View
     teacher: str | None

@@ -13,7 +13,7 @@ from crossres.base import CrossresError, Strict, nearest
 from crossres.files import read_yaml
 from crossres.suites.contrasts import PlannedContrast
 from crossres.suites.methods import Objective
-from crossres.suites.spec import Augmentation, Budget, Dataset, EvaluationKind, Model, Optimisation, Spec, View
+from crossres.suites.spec import AnyDataset, Augmentation, Budget, EvaluationKind, Model, Optimisation, Spec, View
 
 RESERVED = ("figures", "tables", "pages", "export")
 """Folders of a suite's results that hold something else than a run."""
@@ -115,7 +115,7 @@ class Suite(Strict):
     """`shipped`: the records come with the project, and no rule can compute them."""
     device: Literal["any", "cuda"] = "any"
     """What training needs."""
-    dataset: Dataset
+    dataset: AnyDataset
     """The images of all its runs."""
     evaluation: EvaluationKind = "exact"
     """`thesis`: TF32 is allowed on CUDA, and the test loss is recorded as a mean of batch means too."""
@@ -207,7 +207,7 @@ class Suite(Strict):
             "run": name,
             "seed": seed,
             "teacher_seed": None if run.teacher is None else teacher_seed,
-            "dataset": self.dataset.model_dump(),
+            "dataset": self.dataset.model_dump(exclude={"path"}),
             "evaluation": self.evaluation,
         }
         if budget is not None:

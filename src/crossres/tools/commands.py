@@ -187,7 +187,7 @@ def show_batch(
     from crossres.training.acquire import check
 
     resolved = read_spec(spec)
-    check(resolved.dataset.name, data)
+    check(resolved.dataset, data)
     sheet = contact_sheet(resolved, data, epoch, step, images)
     target = output or spec.with_name(f"batch_epoch{epoch}_step{step}.png")
     files.write_atomic(target, sheet)

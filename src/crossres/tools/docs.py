@@ -13,7 +13,7 @@ from crossres.files import dump_json
 from crossres.records.record import Record
 from crossres.suites.config import Config
 from crossres.suites.methods import METHODS
-from crossres.suites.spec import Augmentation, Budget, Dataset, Model, Optimisation, View
+from crossres.suites.spec import Augmentation, Budget, Dataset, FolderDataset, Model, Optimisation, View
 from crossres.suites.suite import Factor, Run, Suite
 from crossres.tools.readme import readme_files
 
@@ -58,6 +58,7 @@ def reference() -> str:
     parts += ["## A suite\n", _section(Suite), IN_A_SUITE]
     sections: list[tuple[str, type[Strict]]] = [
         ("`dataset`", Dataset),
+        ("`dataset` with `name: folder`", FolderDataset),
         ("`factors.NAME`", Factor),
         ("`runs.NAME`", Run),
         ("`model` of a run", Model),

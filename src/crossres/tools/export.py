@@ -163,7 +163,7 @@ def export(chosen: EvaluatedRun, suite: Suite, data_root: Path, output: Path) ->
     record, spec = chosen.record, chosen.record.spec
     weights, normalisation = _checked_weights(chosen), spec.dataset.info.normalisation
     network = load_network(chosen.weights_file, CPU)[0].eval()
-    check(spec.dataset.name, data_root)
+    check(spec.dataset, data_root)
     # The training images are not used; one per class is the smallest number that can be asked for.
     dataset = spec.dataset.model_copy(update={"train_images": spec.dataset.classes, "validation_images": 0})
     images = load_splits(dataset, spec.view, data_root, CPU)

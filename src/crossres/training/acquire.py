@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import http.client
 import importlib
+import pickle
 import shlex
 import shutil
 import sys
@@ -19,9 +20,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crossres.base import CrossresError
 from crossres.files import data_dir, data_manifest, read_json, sha256, write_atomic, write_json
-from crossres.suites.datasets import DATASETS, CifarFiles
+from crossres.suites.datasets import DATASETS, STORED, CifarFiles, DatasetInfo
+from crossres.suites.folder import list_images
+from crossres.suites.spec import Dataset, FolderDataset
 
 MAX_FILE_BYTES = 2**30
 """Several times the largest file of a data set. An archive of a few MB can hold one that fills the disk."""
@@ -29,7 +35,12 @@ MAX_FILE_BYTES = 2**30
 
 def cifar_files(dataset: str) -> CifarFiles:
     """Return the files of a data set: their names, their MD5s, and where they are published."""
-    files = DATASETS[dataset].files
+    return layout(DATASETS[dataset])
+
+
+def layout(info: DatasetInfo) -> CifarFiles:
+    """Return the same of a data set that is described."""
+    files = info.files
     if isinstance(files, CifarFiles):
         return files
     from torchvision import datasets  # takes seconds
@@ -58,25 +69,59 @@ def prepare(dataset: str, root: Path, source: str | None) -> Path:
         archive = Path(source) if source else _download(dataset, files, folder.parent)
         for name in missing:
             _adopt(dataset, files, name, archive, folder)
+    return _write_manifest(dataset, files, root)
+
+
+def store_folder(dataset: FolderDataset, root: Path) -> Path:
+    """Read a folder with images of one's own, store them as uint8, and return their manifest.
+
+    Raises:
+        CrossresError: Naming an image that cannot be read.
+    """
+    assert dataset.path is not None
+    found, folder = list_images(dataset.path, dataset.test_share), data_dir(root, dataset.key) / STORED.base_folder
+    for name, files in (("train", found.train), ("test", found.test)):
+        rows = np.stack([_read_image(path, dataset.resolution_px) for path, _ in files])
+        write_atomic(folder / name, pickle.dumps({"data": rows, "labels": [label for _, label in files]}, protocol=4))
+    write_atomic(folder / "meta", pickle.dumps({STORED.meta["key"]: found.classes}, protocol=4))
+    return _write_manifest(dataset.key, STORED, root)
+
+
+def _read_image(path: Path, side_px: int) -> NDArray[np.uint8]:
+    """Return an image as one row of its channels: resized, and cut to a square around its middle."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            square = ImageOps.fit(upright, (side_px, side_px), Image.Resampling.BILINEAR)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CrossresError(f"{path}: not an image that can be read ({error}); mend or remove it") from None
+    return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1).reshape(-1)
+
+
+def _write_manifest(dataset: str, files: CifarFiles, root: Path) -> Path:
     manifest = data_manifest(root, dataset)
+    folder = manifest.parent / files.base_folder
     write_json(manifest, {"dataset": dataset, "sha256": {name: sha256(folder / name) for name in files.md5}})
     return manifest
 
 
-def check(dataset: str, root: Path) -> None:
+def check(dataset: Dataset, root: Path) -> None:
     """Check that a data set has its manifest; the files themselves are checked as they are loaded.
 
     Raises:
         CrossresError: Naming the command that makes it ready.
     """
-    manifest = data_manifest(root, dataset)
-    fix = f"crossres data {dataset}" + ("" if root == Path("data") else f" --root {shlex.quote(str(root))}")
+    manifest = data_manifest(root, dataset.key)
+    named = "folder --suite FILE" if isinstance(dataset, FolderDataset) else dataset.key
+    fix = f"crossres data {named}" + ("" if root == Path("data") else f" --root {shlex.quote(str(root))}")
     if not manifest.exists():
         raise CrossresError(f"{manifest}: no such file; to make it: {fix}")
     document = read_json(manifest)
     listed = document.get("sha256") if isinstance(document, dict) else None
-    if not isinstance(listed, dict) or not listed.keys() >= cifar_files(dataset).md5.keys():
-        raise CrossresError(f"{manifest}: does not list the digests of {dataset}; to make it again: {fix}")
+    if not isinstance(listed, dict) or not listed.keys() >= layout(dataset.info).md5.keys():
+        raise CrossresError(f"{manifest}: does not list the digests of {dataset.key}; to make it again: {fix}")
 
 
 def _has_md5(path: Path, md5: str) -> bool:

@@ -15,27 +15,39 @@ from crossres.files import read_json
 from crossres.options import Count, Data, Device, File, Folder, Output, PathName, Threads
 from crossres.records.record import TrainingResult, read_spec, write_record
 from crossres.suites.datasets import DATASETS
-from crossres.suites.spec import Spec
+from crossres.suites.spec import FolderDataset, Spec
+from crossres.suites.suite import load_suite
 
 if TYPE_CHECKING:
     import torch
 
 
-DatasetChoice = Annotated[str, Parameter(choices=tuple(DATASETS))]
+DatasetChoice = Annotated[str, Parameter(choices=(*DATASETS, "folder"))]
 AcceptSources = Annotated[bool, Parameter(negative="", env_var="CROSSRES_ACCEPT_SOURCES")]
 CudaGraph = Annotated[bool, Parameter(negative="--no-cuda-graph", env_var="CROSSRES_CUDA_GRAPH")]
 
 
-def data(dataset: DatasetChoice, /, *, root: Data = Path("data"), source: PathName | None = None) -> None:
+def data(
+    dataset: DatasetChoice, /, *, root: Data = Path("data"), source: PathName | None = None, suite: File | None = None
+) -> None:
     """Fetch, adopt or generate a data set, and verify it.
 
     Args:
-        dataset: Name of the data set.
+        dataset: Name of the data set, or `folder` for images of your own.
         source: Folder or archive to take the files from; without it, they are downloaded.
+        suite: YAML file of the suite that describes the folder.
     """
-    from crossres.training.acquire import prepare
+    from crossres.training.acquire import prepare, store_folder
 
-    print(f"{prepare(dataset, root, source)}: verified")
+    if dataset != "folder":
+        print(f"{prepare(dataset, root, source)}: verified")
+        return
+    described = load_suite(suite).dataset if suite else None
+    if not isinstance(described, FolderDataset):
+        raise CrossresError(
+            "data folder: name the suite that describes it: --suite FILE, with `dataset: {name: folder}`"
+        )
+    print(f"{store_folder(described, root)}: {described.info.train_images:,} training images")
 
 
 def weights(model: str, /, *, output: Output, source: Folder | None = None) -> None:
@@ -66,7 +78,7 @@ class Job:
         from crossres.training.device import allow_tf32, use_device
 
         spec = read_spec(self.spec)
-        check(spec.dataset.name, self.data)
+        check(spec.dataset, self.data)
         if teacher and (described := teacher.with_name("training.json")).is_file():
             TrainingResult.parse(read_json(described), str(described))
         device = use_device(self.device, self.threads)

@@ -18,7 +18,7 @@ from torch import Tensor
 from crossres.base import CrossresError
 from crossres.files import data_dir, data_manifest, read_json, sha256
 from crossres.suites.spec import Dataset, View
-from crossres.training.acquire import cifar_files
+from crossres.training.acquire import layout
 from crossres.training.augment import resize
 
 PICKLED = {
@@ -87,9 +87,9 @@ class _PreparedFiles:
 
     def __init__(self, dataset: Dataset, root: Path) -> None:
         self.info = dataset.info
-        self.layout = cifar_files(dataset.name)
-        self.folder = data_dir(root, dataset.name) / self.layout.base_folder
-        self.sha256: dict[str, str] = read_json(data_manifest(root, dataset.name))["sha256"]
+        self.layout = layout(self.info)
+        self.folder = data_dir(root, dataset.key) / self.layout.base_folder
+        self.sha256: dict[str, str] = read_json(data_manifest(root, dataset.key))["sha256"]
 
     def read(self, names: list[str]) -> Split:
         """Read images and labels from several files."""
