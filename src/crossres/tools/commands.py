@@ -28,7 +28,7 @@ from crossres.options import (
 )
 from crossres.records import provenance
 from crossres.records.record import read_spec
-from crossres.suites.config import Config, chosen_suite, file_config
+from crossres.suites.config import Config, chosen_suite, file_config, suite_path
 from crossres.suites.spec import Budget
 from crossres.suites.suite import Suite
 
@@ -204,6 +204,20 @@ def ship(suite: SuiteName, /, *, run: Runs = None, accept_sources: Flag = False)
 
     for path in shipping.ship(_suite(suite), run, accept_sources, suite):
         print(path)
+
+
+def deposit(suite: SuiteName, /, *, output: File | None = None) -> None:
+    """Write a suite's results as one zip for Zenodo or WorkflowHub, a Workflow Run RO-Crate.
+
+    Args:
+        output: File to write; by default deposit.zip in the suite's results.
+    """
+    from crossres.tools import deposit as depositing
+
+    loaded = _suite(suite)
+    target = output or files.suite_dir(loaded.suite) / "deposit.zip"
+    records = depositing.deposit(loaded, suite_path(Config(suite=suite)), target)
+    print(f"{target}: the workflow, {len(records)} records and the report, {target.stat().st_size / 1e6:.1f} MB")
 
 
 def docs() -> None:
