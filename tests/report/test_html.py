@@ -16,7 +16,7 @@ from crossres.claims.claim import load_claims
 from crossres.claims.finding import VERDICTS
 from crossres.records.record import read_record
 from crossres.records.summary import summarise
-from crossres.report import exhibits, html, tables
+from crossres.report import exhibits, html, tables, tex
 from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
 from crossres.suites.spec import Budget
@@ -51,7 +51,7 @@ def test_a_figure_and_a_table_keep_their_contract(kind: str, mark: str, inputs: 
     for name in exhibits.names(kind):
         module = exhibits.load(kind, name)
         assert set(module.RUNS) <= set(inputs.suite.runs), name
-        assert module.SECTION in {"method", "results", "audit"}, name
+        assert module.SECTION in tex.SECTIONS, name
         assert module.caption(inputs.facts).endswith(".") and f"[{mark}:{name}]" in module.reference(inputs.facts), name
     for name in exhibits.names(kind, inputs.suite):
         text = (written / f"captions/{name}.html").read_text(encoding="utf-8")

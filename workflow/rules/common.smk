@@ -71,6 +71,12 @@ def shown_records():
     return [report(path, category="Records", labels={"run": run, "seed": str(seed)}) for (run, seed), path in jobs]
 
 
+def own_template():
+    """Return the suite's own template of the report, if one stands beside its file."""
+    suite = Path(FLOW.suite_file)
+    return suite.parent.glob(f"{suite.stem}.tex.j2")
+
+
 def option(flag, path):
     """Return a flag with its file, or nothing where there is no such file."""
     return f"--{flag} {shlex.quote(str(path))}" if path else ""

@@ -113,34 +113,6 @@ class Comparisons:
         ones, others = ({r.spec.seed: r.best.top1_pct for r in self.facts.by_run[run]} for run in (first, second))
         return [others[seed] - ones[seed] for seed in ones if seed in others]
 
-    @property
-    def teacher_resolution_confounded(self) -> bool:
-        """Whether the two teachers of the thesis differ in more than their view of the images, with no control."""
-        facts = self.facts
-        if not facts.has("teacher_32", "teacher_64") or facts.has("teacher_32_strong"):
-            return False
-        return bool(self.differ_in("teacher_32", "teacher_64", except_for="own image"))
-
-    @property
-    def missing_controls(self) -> list[str]:
-        """The comparisons that the students call for and the suite does not have."""
-        facts = self.facts
-        students, missing = [facts.spec(run) for run in facts.runs("student")], []
-        if not students:
-            return []
-        alone = {facts.spec(run).model.name for run in facts.runs("alone")}
-        if not {spec.model.name for spec in students} <= alone:
-            missing.append("the student's network trained with the labels alone")
-        widest = max(spec.view.resolution_px for spec in students)
-        seen = max(spec.teacher_view.resolution_px for spec in students if spec.teacher_view)
-        if seen > widest:
-            missing.append(f"a student that sees {seen} px itself")
-        had = {(spec.objective.title, spec.teacher) for spec in students}
-        for title in dict.fromkeys(spec.objective.title for spec in students):
-            lacking = [name for name in facts.runs("teacher") if (title, name) not in had]
-            missing += [f"{title} from {facts.label(name)}" for name in lacking]
-        return missing
-
 
 def _chunks(items: Sequence[Any], size: int) -> list[list[Any]]:
     """Cut a sequence into lists of equal length, the last one shorter."""

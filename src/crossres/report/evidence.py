@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
+from crossres.base import CrossresError, nearest
 from crossres.claims.finding import (
     VERDICTS,
     Audit,
+    ContrastFinding,
     Finding,
     exact_text,
     found_text,
@@ -23,6 +25,8 @@ from crossres.report.latex import mono
 from crossres.report.numbers import Number, listing, mean, minus, signed, with_spread
 from crossres.report.tabular import MISSING
 from crossres.suites.suite import Factor
+
+Named = TypeVar("Named")
 
 
 class ClaimRow(NamedTuple):
@@ -40,8 +44,6 @@ class FactorTable(NamedTuple):
 
     title: str
     rows: list[list[str]]
-    several_seeds: bool
-    """Whether an accuracy has the half-width of a 95 % t interval."""
 
 
 def claim_rows(audit: Audit) -> list[ClaimRow]:
@@ -74,6 +76,14 @@ class Evidence:
         self.disagreeing = sum(figure.agrees is False for figure in self.compared)
         self.untested_controls = sum(control.missing is not None for control in controls)
         self.contrasts = audit.contrasts
+
+    def claim(self, name: str) -> ClaimRow:
+        """Return a claim by its key."""
+        return _named("claim", name, {row.finding.id: row for row in self.claim_rows})
+
+    def contrast(self, name: str) -> ContrastFinding:
+        """Return a planned contrast of the suite by its key."""
+        return _named("contrast", name, {contrast.id: contrast for contrast in self.contrasts})
 
     @property
     def wrong_rows(self) -> list[list[str]]:
@@ -136,7 +146,7 @@ class Evidence:
             gains = [own[seed] - first[seed] for seed in own if seed in first and own is not first]
             change = signed(mean(gains) if gains else None, _width(gains))
             rows.append([level, mono(run), with_spread(mean(own.values()), _width(own.values())), change])
-        return FactorTable(factor.title, rows, any(len(own) > 1 for own in accuracies))
+        return FactorTable(factor.title, rows)
 
     @property
     def calibration_rows(self) -> list[list[str]]:
@@ -151,6 +161,12 @@ class Evidence:
             if found:
                 rows.append([self.facts.label(run), *(str(mean(column, 3)) for column in zip(*found, strict=True))])
         return rows
+
+
+def _named(kind: str, name: str, known: Mapping[str, Named]) -> Named:
+    if name not in known:
+        raise CrossresError(f"no {kind} '{name}'{nearest(name, known)}")
+    return known[name]
 
 
 def _by_seed(records: Iterable[Record]) -> dict[int, float]:

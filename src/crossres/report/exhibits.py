@@ -32,7 +32,7 @@ class Exhibit(Protocol):
     RUNS: Sequence[str]
     """The runs that it cannot do without."""
     SECTION: str
-    """Where the report shows it: `method`, `results` or `audit`."""
+    """Where the report shows it: `verdicts`, `method`, `results` or `audit`."""
     ORDER: int
     """Its place among those of its section."""
 

@@ -90,11 +90,6 @@ class Facts:
         return all(record.provenance.source for record in self.records)
 
     @property
-    def repeats_thesis(self) -> bool:
-        """Whether any run stands for one of the thesis."""
-        return any(spec.thesis_id for spec in self.specs.values())
-
-    @property
     def several_seeds(self) -> bool:
         return any(len(found) > 1 for found in self.by_run.values())
 

@@ -1,4 +1,4 @@
-"""What the findings say of single runs: an early stop, retention across teachers, unstable losses, selection."""
+"""What the report says of single runs: an early stop, unstable losses, what selection on test images adds."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ class EarlyStop(NamedTuple):
     at_equal_epochs: str
     """How far it is from the others by the best accuracies up to the same epoch, and as reported."""
     as_reported: str
-    schedules_differ: bool
 
 
 class Findings:
-    """What the findings say of single runs."""
+    """What the report says of single runs."""
 
     loss_threshold = 5
 
@@ -68,7 +67,6 @@ class Findings:
             others_best=" and that of ".join(f"{facts.label(name)} was {best[name]}\u202f%" for name in others),
             at_equal_epochs=self._lag(run, others, best),
             as_reported=self._lag(run, others, reported),
-            schedules_differ=any(facts.spec(name).optimisation.epochs != plan.epochs for name in others),
         )
 
     def _best_until(self, run: str, epoch: int) -> Number:
@@ -78,16 +76,6 @@ class Findings:
     def _lag(self, run: str, others: list[str], accuracy: dict[str, Number]) -> str:
         gaps = {other: accuracy[run] - accuracy[other] for other in others}
         return listing(f"{gap.worded(*LEVELS)} {self.facts.label(other)}" for other, gap in gaps.items())
-
-    @property
-    def students_by_retention(self) -> list[str]:
-        """The students from the lowest retention to the highest; those of a teacher at 0 % have none."""
-        defined = self.facts.table["retention_pct"].dropna()
-        return sorted(defined.index, key=lambda run: self.facts.value(run, "retention_pct"))
-
-    @property
-    def teachers_in_use(self) -> list[str]:
-        return [run for run in self.facts.runs("teacher") if self.facts.taught_by(run)]
 
     @property
     def unstable_losses(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jinja2
 
 from crossres.base import CrossresError
-from crossres.files import TEMPLATES, suite_file
+from crossres.files import TEMPLATES, read_text, suite_file
 from crossres.report import exhibits, rebuild
 from crossres.report.comparisons import Comparisons
 from crossres.report.evidence import Evidence
@@ -88,12 +88,12 @@ def render_report(
         figures_dir: Folder with `NAME.pdf` of every figure the suite has the runs for.
         tables_dir: Folder with `NAME.tex` of every table.
         build: What the report is built from, besides.
-        template: Folder of `report.tex.j2` and of the sections that it includes.
+        template: Folder of `report.tex.j2`, of the sections that it includes, and of what the project's suites add.
 
     Raises:
         CrossresError: When a figure, a table, a record or a name in the template is missing.
     """
-    facts = inputs.facts
+    facts, file = inputs.facts, build.suite_file or suite_file(inputs.suite.suite)
     comparisons = Comparisons(facts)
     known = {
         "suite": inputs.suite,
@@ -105,19 +105,31 @@ def render_report(
         "findings": Findings(facts, comparisons),
         "evidence": Evidence(facts, inputs.audit),
         "exhibits": SetExhibits(facts, figures_dir, tables_dir),
-        "rebuild": rebuild.how_to_rebuild(facts, build.suite_file or suite_file(inputs.suite.suite), build.given),
+        "rebuild": rebuild.how_to_rebuild(facts, file, build.given),
     }
-    env = environment(template)
+    env, main = environment(template), own_template(file, template) or template / "report.tex.j2"
     env.filters.update(label=facts.label, named=facts.named, accuracy=facts.accuracy)
     try:
-        return env.get_template("report.tex.j2").render(known)
+        return env.from_string(read_text(main)).render(known)
     except jinja2.TemplateNotFound as error:
         raise CrossresError(f"{template / str(error.name)}: no such file") from None
     except jinja2.TemplateError as error:
-        raise CrossresError(f"{template}: {error}") from error
+        raise CrossresError(f"{main}: {error}") from error
 
 
-SECTIONS = ("method", "results", "audit")
+def own_template(suite: Path, folder: Path = TEMPLATE) -> Path | None:
+    """Return the template of one suite, if there is one.
+
+    Args:
+        suite: The suite's file. The template has its name and stands beside it.
+        folder: Where the templates of the project's own suites are instead.
+    """
+    is_of_project = suite.resolve() == suite_file(suite.stem).resolve()
+    found = (folder if is_of_project else suite.parent) / f"{suite.stem}.tex.j2"
+    return found if found.is_file() else None
+
+
+SECTIONS = ("verdicts", "method", "results", "audit")
 """The sections that have figures and tables, in the report's order."""
 
 

@@ -12,7 +12,7 @@ from crossres.report.types import Axes, Facts, Figure, RunData
 from crossres.suites.suite import Suite
 
 RUNS = ()
-SECTION = "results"
+SECTION = "verdicts"
 ORDER = 0
 CLAIMS = True
 LETTERS = 38
@@ -27,10 +27,12 @@ def applies(suite: Suite) -> bool:
 def caption(facts: Facts) -> str:
     family = any(contrast.family for contrast in facts.suite.contrasts.values())
     corrected = " Grey names are of contrasts whose *p* is not corrected for their number." if family else ""
+    compared = any(contrast.claim for contrast in facts.suite.contrasts.values())
+    reported = "; a diamond marks the value that the thesis reports" if compared else ""
     return (
         "Planned contrasts: mean over seeds (dot) with its 95\u202f% *t* interval, and the answer for the claim (blue: "
         "supported, orange: contradicted, grey: undecided). A triangle stands at the bound of the claim and points to "
-        f"where the claim puts the value; a diamond marks the value that the thesis reports.{corrected}"
+        f"where the claim puts the value{reported}.{corrected}"
     )
 
 
