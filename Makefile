@@ -30,7 +30,7 @@ QUICK := tests/suites tests/claims tests/records tests/report tests/tools/test_d
 # A target whose every test is skipped, for want of something, fails; with `make STRICT= TARGET` it does not.
 STRICT := --some-must-run
 
-.PHONY: help demo published paper verify report docs quick test test-cifar100 test-container test-report test-slurm lint format bench image clean lock setup light
+.PHONY: help demo published paper verify report docs quick test test-cifar100 test-container test-report test-slurm lint format bench image bundle clean lock setup light
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -93,6 +93,9 @@ bench: setup  ## measure this machine: ratios, start-up, memory, and what `cross
 
 image:  ## the container image (dependencies and TeX), and docker/crossres.sif where Apptainer is
 	@bash docker/build
+
+bundle:  ## a folder that builds without a network: make bundle FOLDER=../crossres-bundle, with LOCK=report.lock for a small one
+	@PYTHON=$(PYTHON) bash envs/bundle.sh $(or $(FOLDER),../crossres-bundle) $(LOCK)
 
 clean:  ## remove results, generated data and caches; keep .venv
 	rm -rf results/*/ data/shapes .snakemake .ruff_cache .mypy_cache .hypothesis
