@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -56,9 +56,22 @@ class Strict(BaseModel):
         except ValidationError as error:
             raise CrossresError(f"{where}: {_explain(cls, error)}") from None
 
+    def differing(self, other: Strict) -> dict[str, tuple[Any, Any]]:
+        """Return the dotted paths at which two documents differ, each with both values; an absent one is None."""
+        ours, theirs = (dict(_leaves(document.model_dump(mode="json"))) for document in (self, other))
+        return {key: (ours.get(key), theirs.get(key)) for key in ours | theirs if ours.get(key) != theirs.get(key)}
+
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON of this document, in hexadecimal."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+
+
+def _leaves(document: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 def at_path(document: object, path: str) -> Any:

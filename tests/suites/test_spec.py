@@ -55,6 +55,9 @@ def test_every_suite_resolves_every_run(name: str) -> None:
 def test_paper_and_published_differ_in_name_only() -> None:
     paper, published = (load_suite(files.suite_file(name)) for name in ("paper", "published"))
     assert paper.runs == published.runs
+    for job in paper.jobs():
+        differing = paper.resolve(*job).differing(published.resolve(*job))
+        assert differing == {"suite": ("paper", "published"), "evaluation": ("thesis", None)}
 
 
 def settings(suite: Suite, run: str, *left_out: str) -> dict[str, Any]:

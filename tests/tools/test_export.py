@@ -299,7 +299,9 @@ def test_what_is_not_there_is_named(mine: Suite, tmp_path: Path) -> None:
         export.best_run(mine, tmp_path, "alon")
     record = leave_record(mine, tmp_path, 1, 70.0)
     edited = mine.model_copy(update={"dataset": mine.dataset.model_copy(update={"validation_images": 60})})
-    with pytest.raises(CrossresError, match="stale: its spec differs from the suite's in dataset; compute it again"):
+    with pytest.raises(
+        CrossresError, match="stale: its spec differs from the suite's in dataset.validation_images; compute it again"
+    ):
         export.best_run(edited, tmp_path)
     record.write_text(record.read_text()[:50])
     with pytest.raises(CrossresError, match="not valid JSON"):

@@ -263,11 +263,6 @@ class Spec(Strict):
         """Seed of order, augmentation and mixing."""
         return self.seed if self.stream_seed is None else self.stream_seed
 
-    def differing(self, other: Spec) -> list[str]:
-        """Return the keys in which two specs differ."""
-        ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        return [key for key in ours if ours[key] != theirs[key]]
-
     @model_validator(mode="after")
     def _has_a_step(self) -> Spec:
         held_out = self.dataset.validation_images
