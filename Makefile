@@ -12,7 +12,7 @@ CONFIG ?=
 CUT = $(if $(findstring budget,$(CONFIG)),-truncated)
 # The suite of `make report`: its name or file.
 SUITE ?= published
-NAME_OF = import pathlib, sys; from crossres.suites.spec import load_suite; print(load_suite(pathlib.Path(sys.argv[1])).suite)
+NAME_OF = import pathlib, sys; from crossres.suites.suite import load_suite; print(load_suite(pathlib.Path(sys.argv[1])).suite)
 NAME = $(if $(filter %.yaml %.yml,$(SUITE)),$$(python -c '$(NAME_OF)' $(SUITE)),$(SUITE))
 REPORT = results/$(NAME)$(CUT)/report.html
 # Empty, unless all its records are given.

@@ -51,6 +51,13 @@ def test_what_a_shell_sets_for_other_pythons_does_not_reach_those_of_make(tmp_pa
     assert found.keys().isdisjoint(others.keys() - {"HOME"})
 
 
+def test_make_finds_the_name_of_a_suite_file(tmp_path: Path) -> None:
+    (tmp_path / "probe.mk").write_text("probe: ; @echo $(REPORT)\n")
+    suite = "SUITE=workflow/suites/mini.yaml"
+    done = run(Path(), "make", "-f", "Makefile", "-f", str(tmp_path / "probe.mk"), "probe", suite)
+    assert done.stdout == "results/mini/report.html\n", done.stderr
+
+
 def test_an_environment_of_another_folder_is_not_up_to_date(tmp_path: Path) -> None:
     folder = copy_of_the_project(tmp_path)
     digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in MADE_FROM)).hexdigest()
