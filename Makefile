@@ -10,7 +10,7 @@ export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || echo "$(CURDIR)/.snak
 # Configuration for Snakemake: make paper CONFIG="device=cpu 'budget={epochs: 1}'"
 CONFIG ?=
 CUT = $(if $(findstring budget,$(CONFIG)),-truncated)
-# The suite of `make report`: its name or file.
+# The suite of `make report` and `make verify-rerun`: its name or file.
 SUITE ?= published
 NAME_OF = import pathlib, sys; from crossres.suites.suite import load_suite; print(load_suite(pathlib.Path(sys.argv[1])).suite)
 NAME = $(if $(filter %.yaml %.yml,$(SUITE)),$$(python -c '$(NAME_OF)' $(SUITE)),$(SUITE))
@@ -19,7 +19,7 @@ REPORT = results/$(NAME)$(CUT)/report.html
 GIVEN := $(or $(filter published,$(SUITE)),$(findstring records=shipped,$(CONFIG)))
 # Targets that only build the report need no torch: they use .venv if it is there, and otherwise a lighter environment.
 LIGHT := $(if $(wildcard .venv/ready),.venv,.venv-report)
-published verify docs: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
+published verify verify-rerun docs: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 ifneq ($(GIVEN),)
 report: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 endif
@@ -30,7 +30,7 @@ QUICK := tests/suites tests/claims tests/records tests/report tests/tools/test_d
 # A target whose every test is skipped, for want of something, fails; with `make STRICT= TARGET` it does not.
 STRICT := --some-must-run
 
-.PHONY: help demo published paper verify report docs quick test test-cifar100 test-container test-report test-slurm lint format bench image bundle clean lock setup light
+.PHONY: help demo published paper verify verify-rerun report docs quick test test-cifar100 test-container test-report test-slurm lint format bench image bundle clean lock setup light
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -48,6 +48,11 @@ paper: setup  ## the thesis's seven runs, recomputed: needs a CUDA device (46.7 
 verify: light  ## build `published` and fail unless every claim has the verdict on record
 	@$(call build,published)
 	@python -m crossres claims --suite published --recorded
+
+verify-rerun: SUITE = paper
+verify-rerun: light  ## compare the records that you computed with the shipped ones: make verify-rerun SUITE=mini
+	@suite=$(NAME) && python -m crossres compare paper/records/$(if $(filter paper,$(SUITE)),published,$$suite) \
+		results/$$suite --require equivalent --html results/$$suite/rerun.html
 
 report: $(if $(GIVEN),light,setup)  ## one HTML file with all of a suite, which needs no network: make report SUITE=demo
 	@targets=$$(bash envs/tex.sh || echo "-- figures tables source pages"); \

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 VERBS = {
     "Run by hand": (
         *("tools.plan", "tools.status", "tools.watch", "claims.claims", "tools.export", "tools.show_batch"),
-        *("tools.ship", "tools.deposit", "records.import_thesis", "tools.docs"),
+        *("tools.compare", "tools.ship", "tools.deposit", "records.import_thesis", "tools.docs"),
     ),
     "Run by the workflow": (
         *("training.data", "training.weights", "suites.spec", "training.logits", "training.train", "training.evaluate"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from crossres.claims import statistics
 
@@ -50,6 +52,40 @@ def test_power_equals_the_example_of_gpower() -> None:
     for seeds, alpha in ((3, 0.0125), (5, 0.05), (5, 0.0125), (8, 0.05)):
         effect = statistics.detectable(0.7, seeds, alpha)
         assert statistics.power(effect, 0.7, seeds, alpha) == pytest.approx(0.8, abs=1e-3)
+
+
+def test_an_equivalence_has_the_intervals_of_students_sleep_data() -> None:
+    """R's documentation of t.test: Welch's interval 0.2054832 to −3.3654832, paired as above."""
+    paired = statistics.equivalence(SLEEP_1, SLEEP_2, 3.0, paired=True, level=0.95)
+    assert paired.interval == pytest.approx((0.7001142, 2.4598858), abs=1e-6)
+    assert paired.p == pytest.approx(stats.t.sf((3 - 1.58) / 0.3889587, 9), abs=1e-6)
+    welch = statistics.equivalence(SLEEP_1, SLEEP_2, 3.0, paired=False, level=0.95)
+    assert welch.interval == pytest.approx((-0.2054832, 3.3654832), abs=1e-6)
+
+
+def test_one_value_is_compared_by_the_spread_of_the_others() -> None:
+    """Crawford and Howell, *Comparing an individual's test score against norms* (Clinical Neuropsychologist 1998)."""
+    found = statistics.equivalence([10.0, 12.0, 14.0], [15.0], 1.0, paired=False)
+    width = stats.t.ppf(0.95, 2) * 2.0 * math.sqrt(4 / 3)
+    assert found.interval == pytest.approx((3 - width, 3 + width))
+    assert found.spread == pytest.approx(2.0 * math.sqrt(2))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -0.6, 1.8])
+def test_the_seeds_that_decide_do_so_with_the_wanted_probability(value: float) -> None:
+    seeds = statistics.seeds_to_decide(value, 0.8, 1.0)
+    draws = np.random.default_rng(7).normal(value, 0.8, (20_000, seeds))
+    width = stats.t.ppf(0.95, seeds - 1) * draws.std(axis=1, ddof=1) / math.sqrt(seeds)
+    low, high = draws.mean(axis=1) - width, draws.mean(axis=1) + width
+    decided = (low > 1) if value > 1 else (low > -1) & (high < 1)
+    assert 0.79 < decided.mean() < 0.87
+    assert statistics.seeds_to_decide(0.999, 0.8, 1.0) == statistics.MOST_SEEDS
+
+
+def test_mcnemar_is_the_sign_test_of_the_images_that_changed() -> None:
+    """Three images lost and nine gained: twice the probability of at most three heads in twelve throws, 299 / 2048."""
+    first, second = [True] * 3 + [False] * 9 + [True, False], [False] * 3 + [True] * 9 + [True, False]
+    assert statistics.mcnemar(first, second) == pytest.approx(299 / 2048)
 
 
 def test_without_a_spread_the_mean_decides() -> None:

@@ -31,8 +31,8 @@ def write(inputs: ReportInputs, directory: Path) -> list[Path]:
         for name in exhibits.names(kind, inputs.suite):
             contents[f"captions/{name}"] = caption(kind, name, facts)
     for name in exhibits.names("tables", inputs.suite):
-        table = tables.build(name, inputs.summary).to_html()
-        contents[f"tables/{name}"] = _page(name.replace("_", " "), contents[f"captions/{name}"], table)
+        built = tables.build(name, inputs.summary).to_html()
+        contents[f"tables/{name}"] = page(name.replace("_", " "), contents[f"captions/{name}"], built)
     for name, content in contents.items():
         write_atomic(directory / f"{name}.html", content)
     return [directory / f"{name}.html" for name in contents]
@@ -51,7 +51,7 @@ def claims_page(audit: Audit) -> str:
     heads = ["Claim", "Verdict", "Reported", "Found", "95 % interval", "p", "Why"]
     counts = counts_text(audit)
     about = f"{len(audit.findings)} claims of {audit.source}, judged by the records of suite {audit.suite}: {counts}."
-    return _page("Claims", about, _table(heads, map(_claim_cells, claim_rows(audit)), range(2, 6)), VERDICTS)
+    return page("Claims", about, table(heads, map(_claim_cells, claim_rows(audit)), range(2, 6)), VERDICTS)
 
 
 def _claim_cells(row: ClaimRow) -> list[str]:
@@ -75,25 +75,25 @@ def records_page(facts: Facts) -> str:
         numbers = (best, record.best.epoch, len(record.history), last, f"{record.cost.train_minutes:.1f}")
         made_with = [values[index] or MISSING for _, values in varying]
         rows.append([record.name, record.spec.seed, *numbers, *made_with])
-    table = _table([*heads, *(name for name, _ in varying)], rows, range(1, len(heads)))
+    listed = table([*heads, *(name for name, _ in varying)], rows, range(1, len(heads)))
     terms = {}
     if execution.budgets:
         terms["Truncated"] = f"by a budget ({', '.join(execution.budgets)}): not the suite's results"
     terms |= dict(shared)
     if sources := {f"{one.repository} at {one.commit}": None for r in facts.records if (one := r.provenance.source)}:
         terms["Source"] = ", ".join(sources)
-    return _page("Records", about, table, terms)
+    return page("Records", about, listed, terms)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Container[int]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Container[int]) -> str:
     """Return a table as HTML, its cells escaped unless they are `Markup`, and some columns set to the right."""
     cells = [[str(escape(cell)) for cell in row] for row in rows]
     align = ["right" if index in right else "left" for index in range(len(heads))]
     return str(tabulate(cells, heads, tablefmt="unsafehtml", colalign=align, disable_numparse=True))
 
 
-def _page(title: str, about: str, table: str, terms: Mapping[str, str] | None = None) -> str:
+def page(title: str, about: str, body: str, terms: Mapping[str, str] | None = None) -> str:
     """Return a page: its title, a paragraph, a table, and terms with what they mean."""
     loader = jinja2.FileSystemLoader(TEMPLATES)
     env = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return env.get_template("page.html.j2").render(title=title, about=about, table=Markup(table), terms=terms or {})
+    return env.get_template("page.html.j2").render(title=title, about=about, table=Markup(body), terms=terms or {})

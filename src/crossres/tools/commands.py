@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from crossres import files
 from crossres.base import CrossresError
@@ -34,6 +34,8 @@ from crossres.suites.suite import Suite
 
 CONFIG = Path("config/config.yaml")
 ConfigFile = Annotated[File, Parameter(help="Configuration of the workflow.")]
+Compared = Annotated[str, Parameter(metavar="RECORDS")]
+Points = Annotated[float, Parameter(validator=validators.Number(gt=0, lte=100), metavar="POINTS")]
 OtherSuite = Annotated[str | None, Parameter(help="Name or file of a suite; by default, that of the configuration.")]
 
 
@@ -218,6 +220,40 @@ def deposit(suite: SuiteName, /, *, output: File | None = None) -> None:
     target = output or files.suite_dir(loaded.suite) / "deposit.zip"
     records = depositing.deposit(loaded, suite_path(Config(suite=suite)), target)
     print(f"{target}: the workflow, {len(records)} records and the report, {target.stat().st_size / 1e6:.1f} MB")
+
+
+def compare(
+    first: Compared,
+    second: Compared,
+    /,
+    *,
+    run: Runs = None,
+    margin: Points = 1.0,
+    require: Literal["identical", "equivalent"] | None = None,
+    json: File | None = None,
+    html: File | None = None,
+) -> None:
+    """Say whether two sets of records show the same results: yours and the shipped ones, or two suites.
+
+    Args:
+        first: Suite, folder of records, or record, to compare with.
+        second: The same, to be compared.
+        margin: Difference in accuracy up to which runs are equivalent.
+        require: Fail unless every run has this verdict, or identical, and the same spec.
+        json: File to write the comparison to, besides printing it.
+        html: File to write it to as a page.
+    """
+    from crossres.tools import comparison
+    from crossres.tools.compare import compare as compare_records
+
+    found = compare_records(first, second, margin, run)
+    print(comparison.as_text(found))
+    if json:
+        files.write_json(json, found.model_dump(mode="json"))
+    if html:
+        files.write_atomic(html, comparison.as_html(found))
+    if require and (failures := found.failures(require)):
+        raise CrossresError(f"not {require}: {'; '.join(failures)}")
 
 
 def docs() -> None:
