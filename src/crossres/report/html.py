@@ -57,8 +57,12 @@ def claims_page(audit: Audit) -> str:
 def _claim_cells(row: ClaimRow) -> list[str]:
     finding = row.finding
     claim = Markup("{}<small>{} · {}</small>").format(finding.statement, finding.id, finding.where)
-    verdict = Markup('<span class="{}">{}</span>').format(finding.verdict.replace(" ", "-"), finding.verdict)
-    return [claim, verdict, row.reported, row.found, row.interval, row.p, finding.reason]
+    return [claim, marked(finding.verdict), row.reported, row.found, row.interval, row.p, finding.reason]
+
+
+def marked(verdict: str) -> Markup:
+    """Return a verdict in its colour."""
+    return Markup('<span class="{}">{}</span>').format(verdict.replace(" ", "-"), verdict)
 
 
 def records_page(facts: Facts) -> str:

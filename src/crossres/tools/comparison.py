@@ -6,7 +6,6 @@ from collections import Counter
 from itertools import chain
 from typing import Any, Literal
 
-from markupsafe import Markup
 from tabulate import tabulate
 
 from crossres.base import Strict
@@ -81,9 +80,9 @@ class RunComparison(Strict):
         """The seeds that probably decide, as text; empty where it is decided."""
         if self.verdict != "cannot tell":
             return ""
-        return (
-            f"over {MOST_SEEDS:,}" if self.seeds_to_decide == MOST_SEEDS else str(self.seeds_to_decide or "at least 2")
-        )
+        if self.seeds_to_decide is None:
+            return "at least 2"
+        return f"over {MOST_SEEDS:,}" if self.seeds_to_decide == MOST_SEEDS else str(self.seeds_to_decide)
 
 
 class Comparison(Strict):
@@ -121,13 +120,9 @@ def as_html(comparison: Comparison) -> str:
 
     tables = []
     for rows in _tables(comparison):
-        cells = [[_marked(cell) if head == "verdict" else cell for head, cell in row.items()] for row in rows]
+        cells = [[html.marked(cell) if head == "verdict" else cell for head, cell in row.items()] for row in rows]
         tables.append(html.table(list(rows[0]), cells, ()))
     return html.page("Comparison", _about(comparison), "\n".join(tables), VERDICTS | _remarks(comparison))
-
-
-def _marked(verdict: str) -> Markup:
-    return Markup('<span class="{}">{}</span>').format(verdict.replace(" ", "-"), verdict)
 
 
 def _about(comparison: Comparison) -> str:
