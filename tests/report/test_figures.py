@@ -20,6 +20,7 @@ from crossres.report.drawing import choice, style
 from crossres.report.drawing.data import RunData
 from crossres.report.drawing.labels import spread
 from crossres.report.facts import Facts
+from crossres.suites.grids import Grid
 from crossres.suites.suite import load_suite
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -345,6 +346,22 @@ def test_contrasts_stand_where_their_intervals_are(published):
             "<": 0.0,
         }
     assert not [line for line in epoch.lines if line.get_marker() == "o"]
+
+
+def test_a_grid_of_two_settings_is_a_table_of_its_accuracies(published):
+    source = next(record for record in published if record.name == "kd_32")
+    grid = Grid(title="a", over={"objective.kd_weight": (0.5, 1.0), "objective.temperature": (2, 4, 8)})
+    records = []
+    for rank, name in enumerate(grid.cells("soft")):
+        spec = source.spec.model_copy(update={"run": name, "thesis_id": None})
+        best = source.best.model_copy(update={"top1_pct": 70.0 + rank})
+        records.append(source.model_copy(update={"spec": spec, "best": best}))
+    data = RunData(summarise([*published, *records]), records, grids={"soft": grid})
+    with style.journal():
+        axes, unused = figures.load("fig15_grids").draw(data).axes
+    assert [text.get_text() for text in axes.texts] == ["70.0", "71.0", "72.0", "73.0", "74.0", "75.0"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["2", "4", "8"]
+    assert not unused.axison
 
 
 def test_compared_methods_differ_in_nothing_else(published):

@@ -79,7 +79,7 @@ def test_the_controls_repeat_the_paper_on_held_out_images_and_move_one_factor_at
     assert suite.dataset.validation_images and len({suite.seeds_of(run) for run in suite.runs}) == 1
     assert {run.optimisation.select for run in suite.runs.values()} == {"best_on_validation"}
     assert [name for name, run in suite.runs.items() if run.optimisation.patience_epochs] == ["dkd_beta8"]
-    for factor, varied in (("teacher_resolution", []), ("student_of", []), ("beta", ["objective.nckd_weight"])):
+    for factor, varied in (("teacher_resolution", []), ("student_of", []), ("dkd_beta", ["objective.nckd_weight"])):
         first, *others = (run for run in suite.factors[factor].levels.values() if run != "ce_32")
         for run in others:
             assert settings(suite, run, *varied) == settings(suite, first, *varied), run

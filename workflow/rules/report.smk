@@ -109,10 +109,11 @@ rule figure:
         ENVIRONMENT
     params:
         folder=subpath(output[0], parent=True),
+        suite=FLOW.suite_file,
         claims=lambda wildcards, input: option("claims", input.claims),
     shell:
-        "python -m crossres figure {wildcards.name:q} --summary {input.summary:q} --records {input.records:q}"
-        " {params.claims} --output-dir {params.folder:q} 2>&1 | tee {log:q}"
+        "python -m crossres figure {wildcards.name:q} --suite {params.suite:q} --summary {input.summary:q}"
+        " --records {input.records:q} {params.claims} --output-dir {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule tex:

@@ -87,11 +87,12 @@ def _tests(
 
 
 def _planned_values(contrast: PlannedContrast, suite: Suite, runs: Runs) -> list[float] | None:
-    """Return one number per planned seed; None until all are there, since a look on the way must not decide."""
-    planned, measure = suite.common_seeds(contrast.runs), _measure(contrast)
-    found = [measure.of(runs, seed) for seed in planned if seed in runs.seeds(contrast.runs)]
+    """Return one number per seed; None until all planned ones are there, since a look on the way must not decide."""
+    there, measure = runs.seeds(contrast.runs), _measure(contrast)
+    found = [measure.of(runs, seed) for seed in there]
     values = [value for value in found if value is not None]
-    return values if len(values) == len(planned) > 1 else None
+    complete = set(there) >= set(suite.common_seeds(contrast.runs)) and len(values) == len(there)
+    return values if complete and len(values) > 1 else None
 
 
 def _measure(contrast: PlannedContrast) -> Contrast:
@@ -107,7 +108,8 @@ def _contrast_finding(
     planned = len(suite.common_seeds(contrast.runs))
     if decided:
         found, verdict = decided
-        reason = f"{number_text(found)} over {found.seeds} seeds; supported if {contrast.supported_if}"
+        more = f", {found.seeds - planned} more than planned" if found.seeds > planned else ""
+        reason = f"{number_text(found)} over {found.seeds} seeds{more}; supported if {contrast.supported_if}"
         if contrast.smallest_effect:
             reason += f", contradicted if {contrast.contradicted_if}"
             small = verdict == "supported" and answer(found, contrast.contradicted_if) == "supported"

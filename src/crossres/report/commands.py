@@ -24,7 +24,14 @@ def table(name: str, /, *, summary: Summary, output_dir: OutputDir) -> None:
 
 
 def figure(
-    name: str, /, *, summary: Summary, records: Records, output_dir: OutputDir, claims: Audit | None = None
+    name: str,
+    /,
+    *,
+    suite: SuiteFile,
+    summary: Summary,
+    records: Records,
+    output_dir: OutputDir,
+    claims: Audit | None = None,
 ) -> None:
     """Draw one figure as PDF and PNG.
 
@@ -34,12 +41,14 @@ def figure(
     from crossres.claims import finding
     from crossres.records.summary import read_summary
     from crossres.report import figures
+    from crossres.suites.suite import load_suite
 
     figures.load(name)  # first of all, so that the message names a mistyped name
     loaded = [read_record(path) for path in records]
     contrasts = finding.Audit.parse(files.read_json(claims), str(claims)).contrasts if claims else ()
     paths = [output_dir / f"{name}{suffix}" for suffix in (".pdf", ".png")]
-    figures.render(name, read_summary(summary), loaded, *paths, contrasts=contrasts)
+    grids = load_suite(suite).grids
+    figures.render(name, read_summary(summary), loaded, *paths, contrasts=contrasts, grids=grids)
 
 
 def tex(

@@ -14,7 +14,7 @@ from crossres.files import SUITES, read_yaml, suite_dir, suite_file
 from crossres.suites.datasets import DATASETS
 from crossres.suites.passes import TeacherLogits
 from crossres.suites.spec import Budget
-from crossres.suites.suite import Suite, load_suite
+from crossres.suites.suite import Seeds, Suite, load_suite
 
 
 class _Config(Strict):
@@ -24,6 +24,9 @@ class _Config(Strict):
     """A suite of workflow/suites/, or the path of a suite file of your own."""
     records: Literal["computed", "shipped"] | list[str] = "computed"
     """Compute all runs, none, or those listed; the others are shipped."""
+    seeds: Seeds | None = None
+    """Seeds instead of the suite's, such as [1, 2, 3]; a run with seeds of its own keeps them. A verdict on a planned
+    contrast still needs every seed of the suite's file; further ones count, and it says so."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Where to compute."""
     data_dir: Path = Path("data")
@@ -127,6 +130,11 @@ def chosen_suite(config: Config) -> Suite:
     """
     path = suite_path(config)
     suite = load_suite(path)
+    if config.seeds:
+        fields = {name: getattr(suite, name) for name in Suite.model_fields}
+        suite = Suite.parse(
+            fields | {"seeds": config.seeds}, f"config: seeds {list(config.seeds)}, suite {suite.suite}"
+        )
     namesake = suite_file(suite.suite)
     if namesake.is_file() and not namesake.samefile(path):
         raise CrossresError(f"{path}: suite: {namesake} has the name '{suite.suite}', and its results; choose another")

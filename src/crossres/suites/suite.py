@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from crossres.base import CrossresError, Strict, nearest
 from crossres.files import read_yaml
 from crossres.suites.contrasts import PlannedContrast
+from crossres.suites.grids import Grid, expand
 from crossres.suites.methods import Objective
 from crossres.suites.spec import AnyDataset, Augmentation, Budget, EvaluationKind, Model, Optimisation, Spec, View
 
@@ -125,6 +126,8 @@ class Suite(Strict):
     """The runs by name: teachers, students, and networks that learn from the labels alone."""
     factors: dict[str, Factor] = {}
     """The design: which runs are compared for what. The report has a table per factor."""
+    grids: dict[Name, Grid] = {}
+    """Runs that are the combinations of some settings; each setting becomes a factor."""
     contrasts: dict[str, PlannedContrast] = {}
     """What it decides, and by which rule. Each gives one row of the report's forest plot."""
 
@@ -234,12 +237,13 @@ def load_suite(path: Path) -> Suite:
     """Read and check a suite file.
 
     `extends: FILE` starts from another suite beside it. Under `presets` stand partial runs; a run's `use: [names]`
-    merges them in order, and the run's own keys come last. A run that is null is left out.
+    merges them in order, and the run's own keys come last. A run that is null is left out. Every combination of the
+    settings of a grid is a run, too.
 
     Raises:
         CrossresError: One line that names the key and the fix.
     """
-    document = _with_parents(path)
+    document = expand(_with_parents(path), str(path))
     presets = _mapping(document.pop("presets", None) or {}, f"{path}: presets")
     runs = _mapping(document.get("runs", {}), f"{path}: runs")
     document["runs"] = {name: _complete(run, presets, path, name) for name, run in runs.items() if run is not None}

@@ -12,6 +12,7 @@ from crossres.base import Strict
 from crossres.files import dump_json
 from crossres.records.record import Record
 from crossres.suites.config import Config
+from crossres.suites.grids import Grid
 from crossres.suites.methods import METHODS
 from crossres.suites.spec import Augmentation, Budget, Dataset, FolderDataset, Model, Optimisation, View
 from crossres.suites.suite import Factor, Run, Suite
@@ -60,6 +61,7 @@ def reference() -> str:
         ("`dataset`", Dataset),
         ("`dataset` with `name: folder`", FolderDataset),
         ("`factors.NAME`", Factor),
+        ("`grids.NAME`", Grid),
         ("`runs.NAME`", Run),
         ("`model` of a run", Model),
         ("`view, teacher_view` of a run", View),
@@ -133,7 +135,10 @@ def suite_schema() -> Schema:
             part["anyOf"] = part.pop("oneOf")
     use = {"description": "Presets to start from.", "type": "array", "items": {"type": "string"}}
     run = schema["$defs"]["Run"]
-    schema["$defs"]["Run"] = {**run, "type": ["object", "null"], "properties": {**run["properties"], "use": use}}
+    keys = {**run["properties"], "use": use}
+    grid = schema["$defs"]["Grid"]
+    schema["$defs"]["Run"] = {**run, "type": ["object", "null"], "properties": keys}
+    schema["$defs"]["Grid"] = {**grid, "properties": {**keys, **grid["properties"]}}
     schema["properties"] |= {
         "extends": {"type": "string", "description": "A suite in the same folder to start from."},
         "presets": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -10,6 +10,7 @@ from crossres.base import CrossresError
 from crossres.claims.finding import ContrastFinding
 from crossres.records.record import Record
 from crossres.report.drawing.style import LOOKS, SPARE_COLOURS, SPARE_DASHES, Look
+from crossres.suites.grids import Grid
 from crossres.suites.names import recipe_name, resolution_name
 from crossres.suites.spec import Spec
 
@@ -18,9 +19,14 @@ class RunData:
     """The runs of a suite: their names, labels and looks, and their results over the seeds."""
 
     def __init__(
-        self, summary: pd.DataFrame, records: Sequence[Record], contrasts: Sequence[ContrastFinding] = ()
+        self,
+        summary: pd.DataFrame,
+        records: Sequence[Record],
+        contrasts: Sequence[ContrastFinding] = (),
+        grids: Mapping[str, Grid] | None = None,
     ) -> None:
         self.summary = summary
+        self.grids = grids or {}
         self.contrasts = contrasts
         self.records = records
         self.runs = sorted({record.name for record in records})

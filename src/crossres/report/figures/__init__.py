@@ -6,7 +6,7 @@ workflow and the report find it. What figures share is in `crossres.report.drawi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -14,6 +14,7 @@ from crossres.claims.finding import ContrastFinding
 from crossres.records.record import Record
 from crossres.report import exhibits
 from crossres.report.types import DataFrame, Figure, RunData
+from crossres.suites.grids import Grid
 
 
 class FigureModule(exhibits.Exhibit, Protocol):
@@ -29,7 +30,12 @@ def load(name: str) -> FigureModule:
 
 
 def render(
-    name: str, summary: DataFrame, records: Sequence[Record], *paths: Path, contrasts: Sequence[ContrastFinding] = ()
+    name: str,
+    summary: DataFrame,
+    records: Sequence[Record],
+    *paths: Path,
+    contrasts: Sequence[ContrastFinding] = (),
+    grids: Mapping[str, Grid] | None = None,
 ) -> None:
     """Draw a figure by name and write it as `.pdf`, `.png` or `.svg`, by the suffix of each path.
 
@@ -40,7 +46,7 @@ def render(
     module = load(name)
     with style.journal():
         if exhibits.has_data(module, records):
-            figure = module.draw(data.RunData(summary, records, contrasts))
+            figure = module.draw(data.RunData(summary, records, contrasts, grids))
         else:
             figure = style.note(f"The records of this suite do not hold what {name} shows.")
         style.save(figure, *paths)
