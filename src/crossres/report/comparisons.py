@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -69,9 +70,12 @@ class Comparisons:
         varying = [(name, values) for name, values in self.settings.varying if name != "Network"]
         tables = []
         runs = self.facts.runs()
-        for columns in _chunks(range(len(runs)), SETTINGS_COLUMNS) if varying else []:
+        number = math.ceil(len(runs) / SETTINGS_COLUMNS)
+        for columns in _chunks(range(len(runs)), math.ceil(len(runs) / number)) if varying else []:
             head = ["Setting", *(stacked(self.facts.label(runs[column])) for column in columns)]
-            rows = [[name, *(values[column] or MISSING for column in columns)] for name, values in varying]
+            rows = [
+                [name, *(stacked(values[column] or MISSING, "t") for column in columns)] for name, values in varying
+            ]
             tables.append(VaryingTable(head, rows))
         return tables
 

@@ -14,9 +14,9 @@ from crossres.claims.finding import (
     exact_text,
     found_text,
     interval_text,
+    number_text,
     p_text,
     reported_text,
-    value_text,
 )
 from crossres.claims.statistics import half_width
 from crossres.records.record import Record
@@ -118,8 +118,7 @@ class Evidence:
             for control in finding.controls:
                 if control.estimate is None:
                     continue
-                interval = interval_text(control.estimate).replace(" ", "\u00a0")  # whole in a narrow column
-                value = minus(f"{value_text(control.estimate)} {interval}".strip())
+                value = number_text(control.estimate).replace(" ", "\u00a0")
                 rows.append([mono(finding.id), control.what, value, control.condition, str(control.answer)])
         return rows
 
@@ -129,7 +128,7 @@ class Evidence:
         rows = []
         for contrast in self.contrasts:
             found = contrast.estimate
-            value = minus(f"{value_text(found)} {interval_text(found)}".strip()) if found else MISSING
+            value = number_text(found).replace(" ", "\u00a0") if found else MISSING
             family = contrast.family or MISSING
             rows.append([contrast.title, value, contrast.condition, p_text(found), family, contrast.verdict])
         return rows

@@ -14,11 +14,14 @@ import pandas as pd
 from crossres.base import CrossresError
 from crossres.records.record import Record, records_by_run
 from crossres.records.summary import Role
-from crossres.report.numbers import Number, counted, digits_of, listing
+from crossres.report.numbers import Number, counted, digits_of, listing, portion
 from crossres.report.tabular import per_run
 from crossres.suites.names import run_name
 from crossres.suites.spec import Spec
 from crossres.suites.suite import Suite
+
+MAX_NAMES = 7
+"""Runs that a sentence names one by one."""
 
 
 class Facts:
@@ -66,8 +69,10 @@ class Facts:
         return run_name(self.spec(run))
 
     def named(self, runs: Sequence[str]) -> str:
-        """Name some runs in a sentence: `v1 and v2`, or `all runs`."""
-        return "all runs" if set(runs) == set(self.by_run) else listing(self.label(run) for run in runs)
+        """Name some runs in a sentence: `v1 and v2`, `9 of the 25 runs` or `all runs`."""
+        if set(runs) == set(self.by_run):
+            return "all runs"
+        return listing(map(self.label, runs)) if len(runs) <= MAX_NAMES else portion(len(runs), len(self.by_run), "run")
 
     @property
     def cast(self) -> str:
@@ -94,10 +99,18 @@ class Facts:
         return any(len(found) > 1 for found in self.by_run.values())
 
     @property
+    def seeds(self) -> list[int]:
+        return sorted({record.spec.seed for record in self.records})
+
+    @property
     def seed_names(self) -> str:
         """The seeds: `seeds 1 and 2`."""
-        seeds = sorted({record.spec.seed for record in self.records})
-        return f"{'seeds' if len(seeds) > 1 else 'seed'} {listing(seeds)}"
+        return f"{'seeds' if len(self.seeds) > 1 else 'seed'} {listing(self.seeds)}"
+
+    @property
+    def missing(self) -> int:
+        """How many of the suite's records are not there."""
+        return len(self.suite.jobs()) - len(self.records)
 
     # Figures
 

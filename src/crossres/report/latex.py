@@ -102,7 +102,12 @@ def sourced(text: str) -> Latex:
     return Latex("".join(mono(part) if index % 2 else escape(part) for index, part in enumerate(parts)))
 
 
-def stacked(text: str) -> Latex:
-    """Set the words of a narrow column's entry below each other."""
-    words = [escape(word) for word in text.split(" ")]
-    return Latex(r"\shortstack[l]{" + r"\\".join(words) + "}") if len(words) > 1 else words[0]
+def stacked(text: str, at: str = "b") -> Latex:
+    """Set the words of a narrow column's entry below each other, and break a long name after `_`.
+
+    Args:
+        at: `b` or `t`: whether the last or the first of them is in line with the neighbours.
+    """
+    words = [escape(word) for word in re.sub(r"(\w{5,}?_)(?=\w{5})", r"\1 ", text).split(" ")]
+    lines = r"\\".join(words)
+    return Latex(rf"\begin{{tabular}}[{at}]{{@{{}}l@{{}}}}{lines}\end{{tabular}}") if len(words) > 1 else words[0]

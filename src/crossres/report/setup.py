@@ -10,24 +10,18 @@ from crossres.report.latex import Latex, escape
 from crossres.report.numbers import Number
 from crossres.suites.methods import METHODS
 from crossres.suites.names import initial_weights, model_name, recipe_name
+from crossres.suites.spec import View
 
-ROLE_WORDS = {"teacher": "teachers", "student": "students", "alone": "networks that learn from the labels alone"}
 Key = TypeVar("Key")
 
 
 class NetworkKind(NamedTuple):
-    """Networks of one role and architecture, with the same initial weights."""
+    """Networks of one architecture, with the same initial weights."""
 
-    role: str
     model: str
     parameters: Number
     start: str
     """The kind of their initial weights."""
-
-    @property
-    def who(self) -> str:
-        """Their role, as the subject of a sentence."""
-        return ROLE_WORDS[self.role]
 
 
 class Setup:
@@ -52,18 +46,19 @@ class Setup:
         """The kinds of network, with the runs of each."""
 
         def kind(run: str) -> NetworkKind:
-            role, parameters = self.facts.value(run, "role"), self.facts.value(run, "parameters")
-            return NetworkKind(
-                role, model_name(self.facts.spec(run)), parameters, initial_weights(self.facts.spec(run))
-            )
+            spec = self.facts.spec(run)
+            return NetworkKind(model_name(spec), self.facts.value(run, "parameters"), initial_weights(spec))
 
         return _grouped(self.facts.runs(), kind)
 
     @property
-    def cross_resolution_students(self) -> list[str]:
-        """The students whose teacher sees images of another resolution than they do."""
-        views = {run: (spec.view, spec.teacher_view) for run, spec in self.facts.specs.items()}
-        return [run for run, (own, seen) in views.items() if seen and seen.resolution_px != own.resolution_px]
+    def cross_resolution_views(self) -> dict[tuple[View, View, View], list[str]]:
+        """The students whose teacher sees another resolution, by their view, its view, and that of its training."""
+        specs, views = self.facts.specs, {}
+        for run, spec in specs.items():
+            if spec.teacher and spec.teacher_view and spec.teacher_view.resolution_px != spec.view.resolution_px:
+                views[run] = (spec.view, spec.teacher_view, specs[spec.teacher].view)
+        return _grouped(views, views.__getitem__)
 
     @property
     def selections(self) -> dict[str, list[str]]:

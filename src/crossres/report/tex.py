@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jinja2
 
 from crossres.base import CrossresError
+from crossres.claims.finding import number_text
 from crossres.files import TEMPLATES, read_text, suite_file
 from crossres.report import exhibits, rebuild
 from crossres.report.comparisons import Comparisons
@@ -73,6 +74,7 @@ def environment(template: Path) -> jinja2.Environment:
     )
     env.globals.update(abs=abs, counted=counted, portion=portion)
     env.filters.update(latex=Latex, mono=mono, sourced=sourced, listing=listing, capitalised=capitalised)
+    env.filters["number"] = number_text
     env.filters["fixed"] = lambda number: str(Number(number, 2))
     env.filters["cells"] = lambda row: Latex(" & ".join(map(finalize, row)))
     return env
@@ -210,7 +212,7 @@ class SetExhibits:
 
 
 def _module(kind: str, name: str) -> str:
-    return f"src/crossres/report/{kind}/{name}.py"
+    return f"{kind}/{name}.py"
 
 
 def pdf_width_in(path: Path) -> float:

@@ -24,7 +24,7 @@ def caption(facts: Facts) -> str:
     only = " that repeats a run of the thesis" if many else ""
     return (
         f"Test accuracy of all runs by epoch, with one panel per student{only}. A panel shows the student in colour, "
-        "its teacher in black or grey, and all other runs pale behind them; the last panel shows the teachers alone. "
+        "its teacher in black or grey, and all other runs pale behind them; the last panel shows their teachers alone. "
         "Dots mark the selected epochs, with their accuracy in per cent beside the names; crosses mark early stops."
     )
 
@@ -58,7 +58,8 @@ def _groups(data: RunData) -> list[tuple[str, ...]]:
     if len(others) > MOST_PANELS:
         others = [run for run in others if data.spec(run).thesis_id] or others[:MOST_PANELS]
     pairs = [tuple(name for name in (data.spec(run).teacher, run) if name in data.runs) for run in others]
-    return pairs + ([teachers] if teachers else [])
+    shown = tuple(run for run in teachers if any(run in pair for pair in pairs)) or teachers
+    return pairs + ([shown] if shown else [])
 
 
 def _draw_panel(axes: Axes, data: RunData, group: Sequence[str]) -> None:

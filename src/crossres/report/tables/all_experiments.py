@@ -30,11 +30,12 @@ def caption(facts: Facts) -> str:
     alone = " and networks that learn from the labels alone" if facts.runs("alone") else ""
     seeds = " Values are means over seeds, with half-widths of 95\u202f% *t* intervals." if facts.several_seeds else ""
     closed = " Gap closed is the share of the gap between the same training without a teacher and the teacher."
+    best = "" if _ends_are_best(facts.table) else " Best epoch is the one whose weights are reported."
     return (
         f"All students{alone}. Gap is the teacher's accuracy minus the student's, in points. Retention is the "
         "student's accuracy in per cent of its teacher's; it compares students of one teacher only."
-        f"{closed if facts.table['gap_closed_pct'].notna().any() else ''} Best epoch is the "
-        f"one whose weights are reported. Minutes are wall-clock time, without the training of the teacher.{seeds}"
+        f"{closed if facts.table['gap_closed_pct'].notna().any() else ''}"
+        f"{best} Minutes are wall-clock time, without the training of the teacher.{seeds}"
     )
 
 
@@ -48,4 +49,11 @@ def build(summary: DataFrame) -> DataFrame:
     """Return one row per run that teaches no other: how it was trained, how accurate it is, and what it took."""
     table = per_run(summary)
     table["seeds"] = table["seeds"] if table["seeds"].max() > 1 else None
+    if _ends_are_best(table):
+        table[["best_epoch", "planned_epochs"]] = None
     return table[table["role"] != "teacher"].reset_index(drop=True)
+
+
+def _ends_are_best(table: DataFrame) -> bool:
+    """Return whether every run has its last planned epoch reported."""
+    return bool((table["best_epoch"] == table["planned_epochs"]).all())
