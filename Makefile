@@ -15,6 +15,8 @@ SUITE ?= published
 NAME_OF = import pathlib, sys; from crossres.suites.suite import load_suite; print(load_suite(pathlib.Path(sys.argv[1])).suite)
 NAME = $(if $(filter %.yaml %.yml,$(SUITE)),$$(python -c '$(NAME_OF)' $(SUITE)),$(SUITE))
 REPORT = results/$(NAME)$(CUT)/report.html
+# Of `make lite`: seeds 1 to this one.
+SEEDS ?= 1
 # Empty, unless all its records are given.
 GIVEN := $(or $(filter published,$(SUITE)),$(findstring records=shipped,$(CONFIG)))
 # Targets that only build the report need no torch: they use .venv if it is there, and otherwise a lighter environment.
@@ -30,7 +32,7 @@ QUICK := tests/suites tests/claims tests/records tests/report tests/tools/test_d
 # A target whose every test is skipped, for want of something, fails; with `make STRICT= TARGET` it does not.
 STRICT := --some-must-run
 
-.PHONY: help demo published paper verify verify-rerun report docs quick test test-cifar100 test-container test-report test-slurm lint format bench image bundle clean lock setup light
+.PHONY: help demo published lite paper verify verify-rerun report docs quick test test-cifar100 test-container test-report test-slurm lint format bench image bundle clean lock setup light
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -41,6 +43,12 @@ demo: setup  ## the whole workflow on generated images: three minutes on two CPU
 
 published: light  ## the thesis's own figures: every table, figure and the PDF, without training
 	@$(call build,published)
+
+lite: setup  ## seed 1 of suite `lite` again, compared with the shipped records: five hours of one core; SEEDS=5 for five seeds
+	@given=$$(cd paper/records && ls lite/*/seed[1-$(SEEDS)].json) && \
+	echo "$$(wc -l <<< "$$given") runs, about $$((5 * $(SEEDS))) hours of one core; stopped, it goes on where it was" && \
+	snakemake --cores $(CORES) --config suite=lite device=cpu $(CONFIG) -- $$(sed 's|.*|results/&|; s|\.json$$|/record.json|' <<< "$$given") && \
+	python -m crossres compare paper/records/lite results/lite --html results/lite/rerun.html
 
 paper: setup  ## the thesis's seven runs, recomputed: needs a CUDA device (46.7 hours on that of the thesis)
 	@$(call build,paper)
