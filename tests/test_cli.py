@@ -90,7 +90,7 @@ TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
         (["pdf", "--source", "{tmp}/binary", *PDF], "{tmp}/binary: not a text file in UTF-8"),
         (["import-thesis", "--source", "{tmp}/binary"], "{tmp}/binary: not a whole tar archive"),
         (["import-thesis", "--source", "{tmp}/cut.tar.gz"], "{tmp}/cut.tar.gz: not a whole tar archive"),
-        (["data", "shapes", "--root", "{file}/data"], "{file}/data/shapes/cifar-100-python: Not a directory"),
+        (["data", "shapes", "--root", "{file}/data"], "{file}/data/shapes: Not a directory"),
         ([*SUMMARY, "{file}/x"], "{file}/x: could not be written (File exists)"),
         ([*SUMMARY, "/proc/nope/x"], "/proc/nope/x: could not be written (No such file or directory)"),
     ],

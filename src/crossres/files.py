@@ -7,10 +7,15 @@ Snakemake wildcards as names (`"{run}"`), they are patterns.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import secrets
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -117,10 +122,10 @@ def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None])
     Raises:
         CrossresError: When the file cannot be written; the old one is then untouched.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
+        with open(part, "xb") as file:  # which no link can lead elsewhere
             if callable(content):
                 content(file)
             else:
@@ -128,7 +133,8 @@ def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None])
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-        _sync_folder(path.parent)
+        sync(path.parent)
+        _remove_leftovers(path)
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError of a position
         with contextlib.suppress(OSError):  # the folder is read-only or does not exist
             part.unlink()
@@ -136,12 +142,61 @@ def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], None])
         raise CrossresError(f"{path}: could not be written ({why}); the old file is untouched") from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in a folder survive a power loss, where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    with contextlib.suppress(OSError):
-        os.fsync(descriptor)
-    os.close(descriptor)
+LEFTOVER_S = 86_400.0
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of a file left; what is less than a day old may still be written."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFTOVER_S:
+                left.unlink()
+
+
+def sync(*paths: Path) -> None:
+    """Make files, and the renames in folders, survive a power loss, where the file system can."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+        os.close(descriptor)
+
+
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system without locks answers."""
+
+
+@contextlib.contextmanager
+def alone(lock: Path, waiting: Callable[[], object]) -> Iterator[None]:
+    """Hold a lock, and make its folder; without a lock where the file system has none.
+
+    Args:
+        waiting: Called before waiting for a process that holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        yield
+
+
+def is_locked(lock: Path) -> bool:
+    """Return whether a process holds a lock; False where the file system has none."""
+    try:
+        with open(lock) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, *NO_LOCKS):
+            raise
+    return False
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -206,19 +261,29 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CrossresError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
-    try:
-        document = yaml.load(read_text(path), Loader=_Loader)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise CrossresError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    document = parse_yaml(read_text(path), str(path))
     if not isinstance(document, dict):
         raise CrossresError(f"{path}: expected a mapping of keys")
-    pending: list[Any] = [document]
+    return document
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return what a text in YAML stands for.
+
+    Raises:
+        CrossresError: Naming the place of the text, when it is not YAML, repeats a key, or has no end.
+    """
+    try:
+        document = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise CrossresError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    pending = [document]
     for _ in range(MAX_YAML_NODES):  # a few aliases of aliases stand for billions of nodes
         if not pending:
             return document
         node = pending.pop()
         pending += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    raise CrossresError(f"{path}: its aliases (*name) stand for more than {MAX_YAML_NODES:,} entries; write them out")
+    raise CrossresError(f"{where}: its aliases (*name) stand for more than {MAX_YAML_NODES:,} entries; write them out")
 
 
 def read_text(path: Path) -> str:

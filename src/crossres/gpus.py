@@ -61,6 +61,8 @@ def take_gpu() -> None:
         except BlockingIOError:
             os.close(lock)
             continue
+        except OSError:  # a file system without locks
+            return
         os.environ[VISIBLE] = name
         return
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -213,6 +216,30 @@ def test_exporting_again_gives_the_same_files(exported: Path, finished: Finished
     for name in FILES - {"README.md"}:
         assert (tmp_path / name).read_bytes() == (exported / name).read_bytes(), name
     assert "It was asked for by name." in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_full_disk_leaves_no_part_of_an_export(
+    is_new: bool, exported: Path, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    if not is_new:
+        shutil.copytree(exported, folder)
+        (folder / "model.onnx").write_text("older")
+    before = {path.name: path.read_bytes() for path in folder.glob("*")}
+    synced, fsync = [], os.fsync
+
+    def fill_the_disk(file: int) -> None:
+        synced.append(file)
+        if len(synced) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", fill_the_disk)
+    words = ["export", str(finished.suite), "--results", str(finished.results), "--data", str(finished.root)]
+    assert main([*words, "--output", str(folder)]) == 1
+    assert {path.name: path.read_bytes() for path in folder.glob("*")} == before
+    assert list(tmp_path.iterdir()) == ([] if is_new else [folder])
 
 
 def test_a_difference_is_one_line_and_nothing_is_written(

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from crossres.files import sha256
 from crossres.suites.datasets import DATASETS
 from crossres.suites.spec import Dataset, FolderDataset, View
 from crossres.suites.suite import load_suite
-from crossres.training import shapes
+from crossres.training import commands, shapes
 from crossres.training.acquire import cifar_files, prepare, store_folder
 from crossres.training.augment import Stream
 from crossres.training.data import Splits, class_names, load_splits
@@ -199,6 +200,35 @@ def test_only_what_is_missing_is_copied(small: dict[str, bytes], tmp_path: Path)
     prepare("cifar100", tmp_path, str(cifar.write_folder(tmp_path / "source", {"test": small["test"]})))
     assert (folder / "test").read_bytes() == small["test"]
     assert (folder / "train").stat().st_mtime == 1.0
+
+
+def test_several_adoptions_at_once_take_turns(small: dict[str, bytes], tmp_path: Path) -> None:
+    archive = cifar.write_archive(tmp_path / "a.tar.gz", "cifar-100-python/", small)
+    with ThreadPoolExecutor() as pool:
+        done = [pool.submit(commands.data, "cifar100", root=tmp_path, source=str(archive)) for _ in range(8)]
+    assert [each.exception() for each in done] == [None] * 8
+    folder = tmp_path / "cifar100/cifar-100-python"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == small
+
+
+def test_no_link_leads_an_adoption_elsewhere(small: dict[str, bytes], tmp_path: Path) -> None:
+    (victim := tmp_path / "victim").write_text("mine")
+    folder = tmp_path / "cifar100/cifar-100-python"
+    folder.mkdir(parents=True)
+    (folder / "train.part").symlink_to(victim)
+    commands.data("cifar100", root=tmp_path, source=str(cifar.write_folder(tmp_path / "source", small)))
+    assert victim.read_text() == "mine"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == small
+
+
+def test_what_is_adopted_survives_a_power_loss(
+    small: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = set(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: synced.add(os.readlink(f"/proc/self/fd/{file}")) or fsync(file))
+    commands.data("cifar100", root=tmp_path, source=str(cifar.write_folder(tmp_path / "source", small)))
+    folder = tmp_path / "cifar100/cifar-100-python"
+    assert {str(folder), str(folder.parent), *(str(folder / name) for name in small)} <= synced
 
 
 def test_a_wrong_file_is_kept_aside_and_named(small: dict[str, bytes], tmp_path: Path) -> None:

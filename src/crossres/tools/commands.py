@@ -70,8 +70,6 @@ def plan(
         power: Print what the contrasts of the suite can find instead.
         output: File to write the plan to as JSON, besides printing it.
     """
-    import yaml
-
     loaded = _suite(suite)
     if power:
         from crossres.claims.power import power_text
@@ -82,10 +80,7 @@ def plan(
     from crossres.tools import plan as planning
     from crossres.training.device import use_device
 
-    try:
-        cut = Budget.parse(yaml.safe_load(budget), "--budget") if budget else None
-    except yaml.YAMLError as error:
-        raise CrossresError(f"--budget: not valid YAML: {' '.join(str(error).split())}") from None
+    cut = Budget.parse(files.parse_yaml(budget, "--budget"), "--budget") if budget else None
     runs = [name for name in run or loaded.runs if loaded.run(name)]  # run() names a wrong one
     specs = [loaded.resolve(name, seed, cut) for name, seed in loaded.jobs()]
     if machine == "thesis":

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import io
 import json
+import secrets
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from crossres import files
 from crossres.base import CrossresError
-from crossres.files import dump_json, write_atomic
+from crossres.files import dump_json, sync, write_atomic
 from crossres.records.record import Record, read_record
 from crossres.suites.datasets import Normalisation
 from crossres.suites.spec import Spec
@@ -28,6 +30,7 @@ from crossres.training.evaluate import load_network, predict
 TOLERANCE = 1e-3
 """Largest accepted difference of a logit between the two runtimes."""
 BATCH_SIZE = 500
+CARD = "README.md"
 CPU = torch.device("cpu")
 
 
@@ -181,10 +184,29 @@ def export(chosen: EvaluatedRun, suite: Suite, data_root: Path, output: Path) ->
     digests = {name: _sha256(content) for name, content in contents.items()}
     exported = Exported(names, *normalisation, _stem(network, spec), opset, parity, digests)
     contents["config.json"] = (dump_json(model_config(record, exported)) + "\n").encode()
-    contents["README.md"] = model_card(record, chosen.teacher, suite, chosen.reason, exported).encode()
-    for name, content in contents.items():
-        write_atomic(output / name, content)
+    contents[CARD] = model_card(record, chosen.teacher, suite, chosen.reason, exported).encode()
+    _write(output.absolute(), contents)
     return parity
+
+
+def _write(output: Path, contents: dict[str, bytes]) -> None:
+    """Write the files of an export once all are on the disk: a new folder as a whole, an old one with its card last."""
+    part = output.with_name(f".{output.name}.{secrets.token_hex(4)}.part")
+    try:
+        for name, content in contents.items():
+            write_atomic(part / name, content)
+        if output.is_dir():
+            (output / CARD).unlink(missing_ok=True)
+            for name in sorted(contents, key=lambda name: name == CARD):
+                (part / name).replace(output / name)
+            sync(output)
+        else:
+            part.rename(output)
+        sync(output.parent)
+    except OSError as error:
+        raise CrossresError(f"{output}: could not be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def to_onnx(model: nn.Module, spec: Spec, notes: dict[str, str]) -> tuple[bytes, int]:

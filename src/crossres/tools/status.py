@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -61,7 +60,7 @@ def _computed(spec: Spec, folder: Path, sources: str) -> RunStatus:
     """First a running process, then a finished record, then what an earlier process left, then a stale record."""
     checkpoint, age_s = newest_checkpoint(folder, spec)
     not_started = RunStatus(spec.run, spec.seed, "not started", 0, spec.optimisation.epochs)
-    if _is_locked(folder / files.LOCK):
+    if files.is_locked(folder / files.LOCK):  # a process trains here: it holds the lock as long as it lives
         running = not_started._replace(kind="running")
         return running if checkpoint is None else _in_training("running", spec, checkpoint, age_s)
     record, training = folder / "record.json", folder / "training.json"
@@ -134,18 +133,6 @@ def _recorded(kind: StatusKind, path: Path, spec: Spec, sources: str) -> RunStat
         note=reason or "",
         history=record.history,
     )
-
-
-def _is_locked(lock: Path) -> bool:
-    """Return whether a process trains here: it holds the lock as long as it lives."""
-    try:
-        with open(lock) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def status_table(rows: Sequence[RunStatus], marks: Mapping[str, str] | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from crossres import options
+from crossres import files, options
 from crossres.base import CrossresError
 from crossres.files import read_json
 from crossres.options import Count, Data, Device, File, Folder, Output, PathName, Threads
@@ -39,15 +40,21 @@ def data(
     """
     from crossres.training.acquire import prepare, store_folder
 
-    if dataset != "folder":
-        print(f"{prepare(dataset, root, source)}: verified")
-        return
-    described = load_suite(suite).dataset if suite else None
-    if not isinstance(described, FolderDataset):
+    described = load_suite(suite).dataset if suite and dataset == "folder" else None
+    if dataset == "folder" and not isinstance(described, FolderDataset):
         raise CrossresError(
             "data folder: name the suite that describes it: --suite FILE, with `dataset: {name: folder}`"
         )
-    print(f"{store_folder(described, root)}: {described.info.train_images:,} training images")
+    folder = files.data_dir(root, described.key if described else dataset)
+    waits = f"{folder}: another process is working here; waiting for it"
+    with files.alone(folder / files.LOCK, lambda: print(waits, file=sys.stderr)):
+        for left in folder.rglob("*.part"):  # by a killed process, or a link of anyone's
+            left.unlink()
+        if isinstance(described, FolderDataset):
+            print(f"{store_folder(described, root)}: {described.info.train_images:,} training images")
+        else:
+            print(f"{prepare(dataset, root, source)}: verified")
+        files.sync(*(path for path in folder.rglob("*") if path.is_file() or path.is_dir()), folder)
 
 
 def weights(model: str, /, *, output: Output, source: Folder | None = None) -> None:
