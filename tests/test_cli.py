@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ import pytest
 from crossres import cli, files
 from crossres.__main__ import main
 from crossres.files import write_json
-from crossres.records.summary import NUMBER_COLUMNS, TEXT_COLUMNS
+from crossres.records.record import read_record
+from crossres.records.summary import NUMBER_COLUMNS, TEXT_COLUMNS, summarise
 from crossres.suites.suite import load_suite
 
 Failure = Callable[..., str]
@@ -70,6 +74,8 @@ TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
     [
         (["train", "--spec", "no/spec.json"], "no/spec.json: no such file"),
         (["spec", "--resolved", "{", "--output", "x"], "--resolved: not valid JSON"),
+        (["spec", "--resolved", "[" * 100_000, "--output", "x"], "--resolved: not valid JSON"),
+        (["summary", "--records", "{tmp}/deep.json", "--output", "x"], "{tmp}/deep.json: not valid JSON"),
         (["import-thesis", "--source", "no/logs"], "no/logs: no such folder or archive"),
         (["data", "cifar100", "--root", "{tmp}", "--source", "no/archive"], "no/archive: no such folder or archive"),
         ([*TABLE, "no.csv"], "no.csv: no such file"),
@@ -98,6 +104,7 @@ TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
 def test_an_error_is_one_line_and_exit_1(words: list[str], message: str, tmp_path: Path, failure: Failure) -> None:
     (file := tmp_path / "file").touch()
     (tmp_path / "binary").write_bytes(b"\xf3\xff")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "cut.tar.gz").write_bytes(gzip.compress(bytes(10_240))[:20])
 
     def fill(word: str) -> str:
@@ -105,6 +112,19 @@ def test_an_error_is_one_line_and_exit_1(words: list[str], message: str, tmp_pat
 
     assert fill(message) in failure([fill(word) for word in words])
     assert file.read_bytes() == b""
+
+
+def test_a_full_folder_of_temporary_files_is_named(
+    tmp_path: Path, failure: Failure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # of a file that is open, whose name is not told
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    (tmp_path / "a.tex").touch()
+    assert failure(["pdf", "--source", f"{tmp_path}/a.tex", *PDF]) == f"{tmp_path}: No space left on device\n"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +140,25 @@ def test_what_is_no_summary_is_told(text: str, told: str, tmp_path: Path, failur
     shown = failure(["table", "results_summary", "--summary", str(file), "--output-dir", str(tmp_path)])
     assert f"some.tar.gz: not a summary {told}" in shown
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_row_that_a_summary_lacks_is_named(tmp_path: Path, failure: Failure) -> None:
+    records = sorted(files.SHIPPED.glob("published/*/seed42.json"))
+    loaded = [read_record(path) for path in records]
+    table, summary, claims = summarise(loaded), tmp_path / "summary.csv", str(tmp_path / "claims.json")
+    given = ["--summary", str(summary), "--records", *map(str, records)]
+    suite = ["--suite", "workflow/suites/published.yaml"]
+    table.to_csv(summary, index=False)
+    assert main(["audit", *suite, *given, "--output", claims]) == 0
+    table.iloc[1:].to_csv(summary, index=False)
+    for words in (
+        ["audit", *suite, "--output", claims],
+        ["tex", *suite, "--claims", claims, "--output", "x"],
+        ["pages", *suite, "--claims", claims, "--output-dir", "x"],
+        ["figure", "fig3_accuracy_all", *suite, "--output-dir", "x"],
+    ):
+        told = f"{summary}: no row of {loaded[0].spec.run} seed 42, which has a record"
+        assert failure([*words, *given]).startswith(told)
 
 
 def write_spec(folder: Path, run: str = "kd_32") -> str:

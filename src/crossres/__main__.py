@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from cyclopts import CycloptsError
@@ -14,6 +16,7 @@ from crossres.cli import build_app, usage_error
 from crossres.gpus import cuda_failure
 
 RESUMABLE = ("train", "logits")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
         return 128 + signal.SIGPIPE
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else error)
+        # Every output has a name, so what is full without one is the folder of temporary files.
+        place = error.filename or (error.errno in FULL and tempfile.gettempdir())
+        return _fail(f"{place}: {error.strerror}" if place else error)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "crossres":
             raise

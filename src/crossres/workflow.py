@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +27,8 @@ from crossres.suites.datasets import DATASETS
 from crossres.suites.passes import Sharing, pass_key, passes, stored_passes
 from crossres.suites.spec import FolderDataset, Spec
 from crossres.suites.suite import Suite, suite_files
+
+MIN_TEMPORARY_BYTES = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +51,7 @@ class Workflow:
         Raises:
             CrossresError: Also for an image that jobs cannot run in, before Snakemake deletes an output.
         """
+        _check_temporary_folder()
         config = read_config(document)
         suite = chosen_suite(config)
         check_given(config, suite)
@@ -307,3 +313,10 @@ class Workflow:
             f"the logits of {sharing.teacher} seed {sharing.teacher_seed} are computed once for {students}: "
             f"{sharing.epochs} epochs, {size:.2g} GB, {sharing.saved_epochs} epochs of its forward pass saved"
         )
+
+
+def _check_temporary_folder() -> None:
+    """Check that there is room for what jobs and Snakemake itself write for a moment."""
+    folder = Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
+    if folder.is_dir() and shutil.disk_usage(folder).free < MIN_TEMPORARY_BYTES:
+        raise CrossresError(f"{folder}: full, and temporary files go there; make room, or set TMPDIR to another folder")

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,15 @@ from tests.project import snakemake
 
 def workflow(**document: Any) -> Workflow:
     return Workflow.read(document, Path.cwd())
+
+
+def test_a_full_folder_of_temporary_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snakemake's own scheduler would end there with a traceback."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    workflow(suite="published")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(CrossresError, match=f"^{tmp_path}: full"):
+        workflow(suite="published")
 
 
 def test_no_rule_outputs_a_shipped_run() -> None:

@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -117,6 +118,13 @@ def test_a_repeated_key_of_the_config_is_refused(project: Path, tmp_path: Path) 
     done = snakemake(project, "-n", "--configfile", str(own))
     assert done.returncode != 0
     assert f"crossres: {own}" in done.stderr and "line 3" in done.stderr and "'suite'" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["{epochs: 1, epochs: 2}", "{epochs: 1, shapes: {a: 1, a: 2}}"])
+def test_a_key_repeated_on_the_command_line_is_refused(project: Path, value: str) -> None:
+    done = snakemake(project, "-n", "--config", "suite=demo", f"budget={value}")
+    assert done.returncode != 0
+    assert re.search(r"crossres: config: budget: .*the key '(epochs|a)' is there a second time", done.stderr)
 
 
 def test_a_failing_verb_fails_its_rule_with_its_own_line(project: Path) -> None:

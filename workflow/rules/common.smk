@@ -11,7 +11,7 @@ os.environ.update(CROSSRES_ROOT=ROOT)
 from snakemake.settings.types import DeploymentMethod
 
 from crossres.base import CrossresError, canonical_json
-from crossres.files import read_yaml
+from crossres.files import parse_yaml, read_yaml
 from crossres.records.provenance import commit
 from crossres.suites.datasets import DATASETS
 from crossres.workflow import Workflow
@@ -22,13 +22,16 @@ def one_line_errors():
     """End with the error's one line: a WorkflowError would bury it under the places that it passed."""
     try:
         yield
-    except CrossresError as error:
+    except (CrossresError, OSError) as error:
         sys.exit(f"crossres: {error}")
 
 
 with one_line_errors():
     for path in workflow.configfiles:
         read_yaml(Path(path))  # refuses a repeated key, which Snakemake drops
+    for key, _, value in (word.partition("=") for word in workflow.config_settings.config_args or ()):
+        if value.startswith(("{", "[")):
+            parse_yaml(value, f"config: {key}")
     deployment = workflow.deployment_settings
     methods = [
         method in deployment.deployment_method for method in (DeploymentMethod.APPTAINER, DeploymentMethod.CONDA)

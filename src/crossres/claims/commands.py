@@ -28,7 +28,8 @@ def audit(*, suite: SuiteFile, summary: Summary, records: Records, output: Outpu
     document = load_claims(claims)
     audited = load_suite(suite)
     document.check(audited, (load_suite(path) for path in sorted(files.SUITES.glob("*.yaml"))))
-    found = auditing.audit(audited, [read_record(path) for path in records], read_summary(summary), document)
+    loaded = [read_record(path) for path in records]
+    found = auditing.audit(audited, loaded, read_summary(summary, loaded), document)
     files.write_json(output, found.model_dump(mode="json"))
 
 

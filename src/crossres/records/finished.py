@@ -111,7 +111,7 @@ def _described(path: Path) -> Any:
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
         end = max(entry["data_offsets"][1] for entry in tensors)
         return json.loads(header["__metadata__"]["crossres"])["spec"] if path.stat().st_size == 8 + size + end else None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 

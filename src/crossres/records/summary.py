@@ -46,11 +46,14 @@ def summarise(records: Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame([_row(record, by_key, _role(record.spec, teachers)) for record in by_key.values()])
 
 
-def read_summary(path: Path) -> pd.DataFrame:
+def read_summary(path: Path, records: Iterable[Record] = ()) -> pd.DataFrame:
     """Read a summary; identifiers such as `3.1` stay text.
 
+    Args:
+        records: Those that it should have a row of.
+
     Raises:
-        CrossresError: When the file is missing or is not such a table.
+        CrossresError: When the file is missing, is not such a table, or lacks a row.
     """
     try:
         text = dict.fromkeys(TEXT_COLUMNS, "object")
@@ -62,6 +65,9 @@ def read_summary(path: Path) -> pd.DataFrame:
         raise CrossresError(f"{path}: not a summary ({' '.join(str(error).split())}); {RESTORE}") from None
     if wrong := _what_is_wrong(summary):
         raise CrossresError(f"{path}: not a summary ({wrong}); {RESTORE}")
+    rows = set(zip(summary.run, summary.seed, strict=True))
+    if lacking := next((spec for record in records if ((spec := record.spec).run, spec.seed) not in rows), None):
+        raise CrossresError(f"{path}: no row of {lacking.run} seed {lacking.seed}, which has a record; {RESTORE}")
     return summary
 
 

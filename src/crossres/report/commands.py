@@ -48,7 +48,7 @@ def figure(
     contrasts = finding.Audit.parse(files.read_json(claims), str(claims)).contrasts if claims else ()
     paths = [output_dir / f"{name}{suffix}" for suffix in (".pdf", ".png")]
     grids = load_suite(suite).grids
-    figures.render(name, read_summary(summary), loaded, *paths, contrasts=contrasts, grids=grids)
+    figures.render(name, read_summary(summary, loaded), loaded, *paths, contrasts=contrasts, grids=grids)
 
 
 def tex(

@@ -37,7 +37,8 @@ class ReportInputs:
             CrossresError: When a file is missing or malformed.
         """
         audit = Audit.parse(read_json(claims), str(claims))
-        return cls(load_suite(suite_file), [read_record(path) for path in records], read_summary(summary), audit)
+        loaded = [read_record(path) for path in records]
+        return cls(load_suite(suite_file), loaded, read_summary(summary, loaded), audit)
 
     @cached_property
     def facts(self) -> Facts:

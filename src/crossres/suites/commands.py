@@ -21,6 +21,6 @@ def spec(*, resolved: Annotated[str, Parameter(metavar="JSON")], output: Output)
     """
     try:
         document = json.loads(resolved)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise CrossresError(f"--resolved: not valid JSON ({error})") from None
     write_json(output, Spec.parse(document, "--resolved").model_dump(mode="json"))
