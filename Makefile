@@ -114,7 +114,7 @@ clean:  ## remove results, generated data and caches; keep .venv
 	rm -rf results/*/ data/shapes .snakemake .ruff_cache .mypy_cache .hypothesis
 
 lock: setup  ## resolve envs/*.in into the lock files, and list what the image holds (SBOM)
-	@cd envs && constraint= && for name in requirements report uv; do \
+	@cd envs && constraint= && for name in requirements report uv tools; do \
 		../.venv/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--custom-compile-command 'make lock' $$name.in -o $$name.lock $$constraint; \
 		constraint="--constraint requirements.lock"; \

@@ -9,7 +9,9 @@ uv=.venv/uv
 
 "$uv" venv --quiet --python 3.11 "$work/venv"
 "$uv" pip sync --quiet --python "$work/venv/bin/python" --require-hashes envs/requirements.lock
-"$uv" tool run --quiet --from cyclonedx-bom==7.1.0 cyclonedx-py environment \
+"$uv" venv --quiet --python 3.11 "$work/tools"
+"$uv" pip sync --quiet --python "$work/tools/bin/python" --require-hashes envs/tools.lock
+"$work/tools/bin/cyclonedx-py" environment \
     --pyproject pyproject.toml --output-reproducible --of JSON --output-file "$work/sbom.json" "$work/venv"
 # Without the thousand links to the pages of each project, and with the licence of the packages of ImageNet weights, which
 # have it in a file alone.

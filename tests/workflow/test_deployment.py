@@ -9,6 +9,7 @@ import hashlib
 import os
 import shlex
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -225,3 +226,37 @@ def test_the_record_and_the_report_name_the_image(monkeypatch: pytest.MonkeyPatc
 
 def test_the_default_image_is_where_it_is_built() -> None:
     assert f"SIF:-{read_config({}).container}" in Path("docker/build").read_text()
+
+
+DOCKER = """#!/bin/sh
+case "$1 $2" in
+"image inspect") echo "debian@sha256:%s" ;;
+"build --file") echo "$@" > built.txt ;;
+esac
+"""
+APPTAINER = """#!/bin/sh
+[ "$1" != inspect ] || echo "crossres.image: $(bash docker/build tag)"
+"""
+
+
+def test_the_first_image_writes_down_the_digest_of_its_base(tmp_path: Path) -> None:
+    """Docker and Apptainer are played by scripts, which build nothing."""
+    folder, digest = copy_of_the_project(tmp_path / "project"), "0123456789abcdef" * 4
+    for name, script in (("docker", DOCKER % digest), ("apptainer", APPTAINER)):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(script)
+        path.chmod(0o755)
+    (folder / "docker/crossres.sif").touch()
+    env = {**os.environ, "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "BUILDER": "docker"}
+    for base in (f"debian:bookworm-slim@sha256:{digest}", "debian:trixie-slim@sha256:0"):
+        done = subprocess.run(
+            ["bash", "docker/build"], cwd=folder, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        dockerfile = folder / "docker/Dockerfile"
+        assert f"ARG BASE={base}\n" in dockerfile.read_text()
+        assert f"    BASE=debian@sha256:{digest}\n" in (folder / "docker/image.def").read_text()
+        tag = subprocess.run(["bash", "docker/build", "tag"], cwd=folder, capture_output=True, text=True, check=True)
+        assert f"--tag {tag.stdout.strip()} " in (folder / "built.txt").read_text()
+        dockerfile.write_text(dockerfile.read_text().replace(base, "debian:trixie-slim@sha256:0"))  # is left as it is

@@ -46,3 +46,15 @@ def test_the_sbom_names_the_licences_of_imagenet_weights() -> None:
     for pinned in PINNED.values():
         if pinned.package:
             assert [each["license"]["id"] for each in parts[pinned.package]["licenses"]] == [pinned.licence]
+
+
+def test_each_tool_outside_the_environment_is_pinned_by_its_hash() -> None:
+    lock = Path("envs/tools.lock").read_text()
+    for line in Path("envs/tools.in").read_text().splitlines():
+        assert line.startswith("#") or re.search(rf"^{re.escape(line)} \\\n +--hash=sha256:", lock, re.MULTILINE), line
+    places = [Path("Makefile"), *(path for name in ("envs", "docker", "docs") for path in Path(name).glob("*"))]
+    for path in places:
+        if path.is_file() and path.suffix in ("", ".sh", ".md"):
+            assert not re.search(
+                r"\b(uv tool run|uvx|pipx|pip install (?!.*--require-hashes)\S*==)", path.read_text()
+            ), path
