@@ -84,7 +84,7 @@ TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
             ["table", "results_sumary", *TABLE[2:], "no.csv"],
             "no table 'results_sumary'; did you mean 'results_summary'?",
         ),
-        (["figure", "nosuch", "--records", "r", *TABLE[2:], "no.csv"], "no figure 'nosuch'; known: fig"),
+        (["figure", "nosuch", "--suite", "s", "--records", "r", *TABLE[2:], "no.csv"], "no figure 'nosuch'; known: fig"),
         (["export", "published"], "its figures were not computed here, so there are no weights to export"),
         (["plan", "--budget", "{epochs: "], "--budget: not valid YAML: while parsing a flow node"),
         (["pdf", "--source", "no.tex", *PDF], "no.tex: No such file or directory"),
