@@ -66,6 +66,7 @@ def failure(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 HEADER = ",".join((*TEXT_COLUMNS, *NUMBER_COLUMNS))
 PDF = ["--bibliography", "b", "--output", "x"]
 SUMMARY = ["summary", "--records", str(Path("paper/records/published/teacher_32/seed42.json").absolute()), "--output"]
+GIVEN = ["--suite", "s", "--records", "r"]
 TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
 
 
@@ -84,7 +85,7 @@ TABLE = ["table", "results_summary", "--output-dir", "{tmp}", "--summary"]
             ["table", "results_sumary", *TABLE[2:], "no.csv"],
             "no table 'results_sumary'; did you mean 'results_summary'?",
         ),
-        (["figure", "nosuch", "--suite", "s", "--records", "r", *TABLE[2:], "no.csv"], "no figure 'nosuch'; known: fig"),
+        (["figure", "nosuch", *GIVEN, *TABLE[2:], "no.csv"], "no figure 'nosuch'; known: fig"),
         (["export", "published"], "its figures were not computed here, so there are no weights to export"),
         (["plan", "--budget", "{epochs: "], "--budget: not valid YAML: while parsing a flow node"),
         (["pdf", "--source", "no.tex", *PDF], "no.tex: No such file or directory"),
