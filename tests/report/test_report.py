@@ -436,6 +436,12 @@ def test_a_suite_of_ones_own_is_not_passed_off_as_the_projects(tmp_path: Path) -
     assert "thesis" not in text.lower() and "alrawahi" not in text.lower()
 
 
+def test_a_suite_of_ones_own_shows_every_figure(published: tuple[Suite, list[Record]], tmp_path: Path) -> None:
+    tex = source_of(*published, tmp_path, BuildInfo(suite_file=tmp_path / "mine.yaml"))
+    labels, referred = (set(re.findall(rf"\\{mark}\{{((?:fig|tab):\w+)\}}", tex)) for mark in ("label", "ref"))
+    assert referred <= labels and {f"fig:{name}" for name in exhibits.names("figures", published[0])} <= labels
+
+
 def test_a_suite_s_own_template_fills_the_report(demo: Suite, tmp_path: Path) -> None:
     suite = parsed(alone={"objective": {"method": "ce"}, "optimisation": {"epochs": 6}})
     build = BuildInfo(suite_file=tmp_path / "published.yaml")
