@@ -32,7 +32,7 @@ QUICK := tests/suites tests/claims tests/records tests/report tests/tools/test_d
 # A target whose every test is skipped, for want of something, fails; with `make STRICT= TARGET` it does not.
 STRICT := --some-must-run
 
-.PHONY: help demo published lite paper verify verify-rerun report docs quick test test-cifar100 test-container test-report test-slurm lint format bench image bundle clean lock setup light
+.PHONY: help demo published lite paper verify verify-rerun report docs quick test test-cifar100 test-container test-kill test-report test-slurm lint format bench image bundle clean lock setup light
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -77,6 +77,9 @@ quick: setup  ## what a contributor runs before a commit: lint and the fast test
 test: setup lint  ## lint, unit tests, dry runs, the published build, the demo, runs that are killed
 	@bash envs/tex.sh
 	@python -m pytest --numprocesses 2 --dist loadfile
+
+test-kill: setup  ## kill the workflow 150 times at random moments, with power losses: nothing may differ (half an hour)
+	@python -m pytest $(STRICT) --kills 150 --capture=no tests/workflow/test_kill.py
 
 test-container: setup  ## build the image from nothing, or take it from ~/.cache/crossres, and run the workflow in it
 	@bash envs/tex.sh

@@ -44,14 +44,20 @@ def job_counts(output: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
-def trainers() -> dict[int, Path]:
-    """Return the processes of `crossres train` on this machine, each with its working directory."""
+def jobs() -> dict[int, tuple[str, Path]]:
+    """Return the processes of `crossres` on this machine, each with its verb and its working directory."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (entry / "cmdline").read_bytes().split(b"\0")[1:4] == [b"-m", b"crossres", b"train"]:
-                found[int(entry.name)] = Path(os.readlink(entry / "cwd"))
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if words[1:3] == ["-m", "crossres"]:
+                found[int(entry.name)] = (words[3], Path(os.readlink(entry / "cwd")))
     return found
+
+
+def trainers() -> dict[int, Path]:
+    """Return the processes of `crossres train`, each with its working directory."""
+    return {process: folder for process, (verb, folder) in jobs().items() if verb == "train"}
 
 
 def outcome(folder: Path, records: Iterable[str]) -> dict[str, Any]:
