@@ -71,12 +71,13 @@ class Workflow:
 
     @cached_property
     def suite_file(self) -> str:
-        return suite_path(self.config).as_posix()
+        """The suite's file, from the working directory: the HTML report shows it, and no folder of the user's."""
+        return os.path.relpath(suite_path(self.config))
 
     @cached_property
     def suite_files(self) -> list[str]:
         """The suite's file and those that it extends: with fewer runs or another title, no record is newer."""
-        return [path.as_posix() for path in suite_files(suite_path(self.config))]
+        return [os.path.relpath(path) for path in suite_files(suite_path(self.config))]
 
     def code(self, *folders: str) -> list[str]:
         """Return every module of some rooms, as inputs of the rule that runs them, and the file of that rule."""

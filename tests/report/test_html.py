@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 from html import unescape
 from pathlib import Path
@@ -19,10 +20,12 @@ from crossres.records.summary import summarise
 from crossres.report import exhibits, html, tables, tex
 from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
+from crossres.suites.contrasts import PlannedContrast
 from crossres.suites.spec import Budget
 from crossres.suites.suite import load_suite
 
 README = Path("README.md")
+RECORDS = [files.shipped_record("published", *job) for job in load_suite(files.suite_file("published")).jobs()]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def inputs() -> ReportInputs:
 @pytest.fixture(scope="module")
 def written(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
-    html.write(inputs, folder)
+    html.write(inputs, RECORDS, folder, folder)
     return folder
 
 
@@ -91,10 +94,23 @@ def test_the_page_of_the_claims_has_each_with_its_verdict_and_reason(inputs: Rep
     )
 
 
+def test_the_first_page_has_the_main_figure_every_verdict_and_a_link_to_each_record(
+    inputs: ReportInputs, written: Path, tmp_path: Path
+) -> None:
+    page = (written / "first.html").read_text(encoding="utf-8")
+    assert all(f"app.showResultInfo('{path}')" in page for path in RECORDS)
+    assert page.count("<span class=") == len(inputs.audit.findings) and "<img" not in page
+    contrast = {"title": "64 px", "runs": {"kd_64_to_32": 1, "kd_32": -1}, "supported_if": {"above": 0}}
+    planned = inputs.suite.model_copy(update={"contrasts": {"c": PlannedContrast.parse(contrast, "c")}})
+    (tmp_path / "fig0_contrasts.svg").write_text("<svg/>")
+    drawn = html.first_page(dataclasses.replace(inputs, suite=planned), RECORDS, tmp_path)
+    assert '<img alt="Planned contrasts' in drawn and 'src="data:image/svg+xml;base64,PHN2Zy8+"' in drawn
+
+
 def test_a_statement_is_text(inputs: ReportInputs) -> None:
     finding = inputs.audit.findings[0].model_copy(update={"statement": "<script>alert(1)</script>"})
     page = html.claims_page(inputs.audit.model_copy(update={"findings": [finding]}))
-    assert "<script" not in page and "&lt;script&gt;" in page
+    assert "<script>alert" not in page and "&lt;script&gt;" in page
 
 
 def test_the_page_of_the_records_says_what_each_run_reached(inputs: ReportInputs, written: Path) -> None:

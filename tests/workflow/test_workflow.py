@@ -141,7 +141,7 @@ def test_the_published_tables_equal_the_thesis(published: Path) -> None:
 
 def test_published_builds_every_product(published: Path) -> None:
     suite = load_suite(files.suite_file("published"))
-    for kind, suffixes in (("figures", (".pdf", ".png")), ("tables", (".csv", ".tex", ".md"))):
+    for kind, suffixes in (("figures", (".pdf", ".png", ".svg")), ("tables", (".csv", ".tex", ".md"))):
         made = {path.name for path in (published / kind).iterdir() if path.suffix != ".log" and path.stat().st_size}
         assert made == {f"{name}{suffix}" for name in exhibits.names(kind, suite) for suffix in suffixes}
 
@@ -238,7 +238,7 @@ def test_the_html_report_holds_everything(html: Path, published: Path) -> None:
     suite, folder = load_suite(files.suite_file("published")), published.parents[1]
     tables = exhibits.names("tables", suite)
     expected = {
-        "Figures": {published / f"figures/{name}.png" for name in exhibits.names("figures", suite)},
+        "Figures": {published / f"figures/{name}.svg" for name in exhibits.names("figures", suite)},
         "Tables": {published / f"pages/tables/{name}.html" for name in tables}
         | {published / f"tables/{name}.csv" for name in tables},
         "Claims": {published / "pages/claims.html", published / "claims.json"},
@@ -251,7 +251,7 @@ def test_the_html_report_holds_everything(html: Path, published: Path) -> None:
     for path, entry in variable(html, "results").items():
         assert base64.b64decode(entry["data_uri"].partition("base64,")[2]) == (folder / path).read_bytes()
         assert "system-message" not in entry["caption"]
-        if path.endswith((".png", ".csv")):
+        if path.endswith((".svg", ".csv")):
             assert (published / f"pages/captions/{Path(path).stem}.html").read_text() in entry["caption"]
 
 
@@ -267,7 +267,7 @@ def show(browser: Browser, category: str, entry: str, path: Path) -> str:
     browser.click("//nav//ol//a")
     browser.click(f"//nav//a[normalize-space()='{category}']")
     browser.click(f"//nav//tr[td[1][normalize-space()='{entry}']]//a[1]")
-    kind = "img:not(h1 img)" if path.suffix == ".png" else "iframe"
+    kind = "img:not(h1 img)" if path.suffix == ".svg" else "iframe"
     element = f"document.querySelector('{kind}')"
     browser.until(f"{element} && {element}.src === results['{path}'].data_uri")
     return element
@@ -293,7 +293,7 @@ def test_a_browser_shows_everything_without_a_network(
     browser.until("document.querySelector('#rulegraph canvas, #rulegraph svg')")
     browser.screenshot(screenshots / "first.png")
     for name in exhibits.names("figures", suite):
-        image = show(browser, "Figures", name, results / f"figures/{name}.png")
+        image = show(browser, "Figures", name, results / f"figures/{name}.svg")
         browser.until(f"{image}.complete && {image}.naturalWidth > 600 && {image}.clientWidth > 300")
         browser.screenshot(screenshots / f"{name}.png")
         browser.click(f"//nav//tr[td[1][normalize-space()='{name}']]//a[2]")

@@ -96,9 +96,9 @@ rule figure:
         shared=FLOW.code("report/drawing"),
         style=packaged("src/crossres/report/drawing/journal.mplstyle"),
     output:
-        f"{RESULTS}/figures/{{name}}.pdf",
+        multiext(f"{RESULTS}/figures/{{name}}", ".pdf", ".png"),
         report(
-            f"{RESULTS}/figures/{{name}}.png",
+            f"{RESULTS}/figures/{{name}}.svg",
             caption="../report/caption.rst",
             category="Figures",
             labels={"figure": "{name}"},
@@ -155,9 +155,10 @@ rule pdf:
         " | tee {log:q}"
 
 
-# Tables, claims, records and captions for the HTML report, which adds figures and PDF.
+# The first page, tables, claims, records and captions for the HTML report, which adds figures and PDF.
 rule pages:
     input:
+        figures=FLOW.products("figures", ".svg"),
         summary=rules.summary.output,
         records=FLOW.records,
         claims=rules.audit.output,
@@ -165,6 +166,7 @@ rule pages:
         modules=FLOW.code("claims", "report"),
     output:
         claims=report(f"{RESULTS}/pages/claims.html", category="Claims", labels={"document": "claims"}),
+        first=f"{RESULTS}/pages/first.html",
         records=report(f"{RESULTS}/pages/records.html", category="Records", labels={"run": "All runs", "seed": ""}),
         tables=[
             report(f"{RESULTS}/pages/tables/{name}.html", category="Tables", labels={"table": name})

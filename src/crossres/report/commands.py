@@ -33,7 +33,7 @@ def figure(
     output_dir: OutputDir,
     claims: Audit | None = None,
 ) -> None:
-    """Draw one figure as PDF and PNG.
+    """Draw one figure as PDF, PNG and SVG.
 
     Args:
         name: Name of the figure.
@@ -46,7 +46,7 @@ def figure(
     figures.load(name)  # first of all, so that the message names a mistyped name
     loaded = [read_record(path) for path in records]
     contrasts = finding.Audit.parse(files.read_json(claims), str(claims)).contrasts if claims else ()
-    paths = [output_dir / f"{name}{suffix}" for suffix in (".pdf", ".png")]
+    paths = [output_dir / f"{name}{suffix}" for suffix in (".pdf", ".png", ".svg")]
     grids = load_suite(suite).grids
     figures.render(name, read_summary(summary, loaded), loaded, *paths, contrasts=contrasts, grids=grids)
 
@@ -91,9 +91,13 @@ def pdf(*, source: File, bibliography: File, output: Output) -> None:
 
 
 def pages(*, suite: SuiteFile, summary: Summary, records: Records, claims: Audit, output_dir: OutputDir) -> None:
-    """Write the HTML pages and captions of `snakemake --report`."""
+    """Write the HTML pages and captions of `snakemake --report`.
+
+    The folder figures/ is expected beside the output.
+    """
     from crossres.report import html
     from crossres.report.inputs import ReportInputs
 
     files.check_root()
-    html.write(ReportInputs.read(suite, summary, records, claims), output_dir)
+    inputs = ReportInputs.read(suite, summary, records, claims)
+    html.write(inputs, records, output_dir.parent / "figures", output_dir)

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
@@ -23,10 +25,18 @@ from crossres.report.tabular import MISSING
 from crossres.report.words import to_html
 
 
-def write(inputs: ReportInputs, directory: Path) -> list[Path]:
-    """Write `claims.html`, `records.html`, `tables/NAME.html`, and `captions/NAME.html` of every figure and table."""
+def write(inputs: ReportInputs, records: Sequence[Path], figures: Path, directory: Path) -> list[Path]:
+    """Write the pages, and the captions of every figure and table.
+
+    Args:
+        inputs: What the report is written from.
+        records: The files of its records.
+        figures: Folder of its figures as SVG.
+        directory: Where `first.html`, `claims.html`, `records.html`, `tables/NAME.html` and `captions/NAME.html` go.
+    """
     facts = inputs.facts
     contents = {"claims": claims_page(inputs.audit), "records": records_page(facts)}
+    contents["first"] = first_page(inputs, records, figures)
     for kind in exhibits.KINDS:
         for name in exhibits.names(kind, inputs.suite):
             contents[f"captions/{name}"] = caption(kind, name, facts)
@@ -44,6 +54,27 @@ def caption(kind: str, name: str, facts: Facts) -> Markup:
     if exhibits.has_data(exhibit, facts.records):
         return to_html(exhibit.caption(facts))
     return to_html("The records of this suite do not hold what it shows.")
+
+
+def first_page(inputs: ReportInputs, records: Sequence[Path], figures: Path) -> str:
+    """Return what the report opens on, as a part of a page: its main figure, the verdicts, and each run's records."""
+    facts = inputs.facts
+    parts: list[str] = []
+    for name in exhibits.shown("figures", facts):
+        if exhibits.load("figures", name).SECTION == "verdicts":
+            drawn = base64.b64encode((figures / f"{name}.svg").read_bytes()).decode()
+            text, shown = caption("figures", name, facts), Markup('<img alt="{}" src="{}{}">\n<p>{}</p>')
+            parts.append(shown.format(text.striptags(), "data:image/svg+xml;base64,", drawn, text))
+    verdicts = [(row.finding.statement, marked(row.finding.verdict)) for row in claim_rows(inputs.audit)]
+    parts.append(table(["Claim", "Verdict"], verdicts, ()))
+    files: dict[str, list[Markup]] = {}
+    for record, path in zip(inputs.records, records, strict=True):
+        link = Markup("<a href=\"javascript:app.showResultInfo('{}')\">{}</a>")
+        files.setdefault(record.name, []).append(link.format(quote(path.as_posix()), record.spec.seed))
+    runs = [(facts.label(run), facts.accuracy(run), Markup(" ").join(links)) for run, links in files.items()]
+    parts.append(table(["Run", "Accuracy (%)", "Records by seed"], runs, (1,)))
+    # Snakemake's first page cuts the top off what is taller than the window.
+    return "\n".join(['<div style="max-height: 55vh; overflow-y: auto">', *parts, "</div>"])
 
 
 def claims_page(audit: Audit) -> str:
