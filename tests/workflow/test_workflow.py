@@ -294,7 +294,7 @@ def test_a_browser_shows_everything_without_a_network(
     browser.screenshot(screenshots / "first.png")
     for name in exhibits.names("figures", suite):
         image = show(browser, "Figures", name, results / f"figures/{name}.svg")
-        browser.until(f"{image}.complete && {image}.naturalWidth > 600 && {image}.clientWidth > 300")
+        browser.until(f"{image}.complete && {image}.naturalWidth > 250 && {image}.clientWidth > 250")
         browser.screenshot(screenshots / f"{name}.png")
         browser.click(f"//nav//tr[td[1][normalize-space()='{name}']]//a[2]")
         caption = browser.until("document.querySelector('nav .prose').innerText")
