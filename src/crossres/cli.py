@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 VERBS = {
     "Run by hand": (
-        *("tools.plan", "tools.status", "tools.watch", "claims.claims", "tools.export", "tools.show_batch"),
+        *(
+            "tools.new",
+            "tools.plan",
+            "tools.status",
+            "tools.watch",
+            "claims.claims",
+            "tools.export",
+            "tools.show_batch",
+        ),
         *("tools.compare", "tools.ship", "tools.deposit", "records.import_thesis", "tools.docs"),
     ),
     "Run by the workflow": (

@@ -56,6 +56,9 @@ class Workflow:
         suite = chosen_suite(config)
         check_given(config, suite)
         latex.check_titles(suite, suite_path(config))
+        for kind, paths in (("figures", config.figures), ("tables", config.tables)):
+            exhibits.check_own(kind, paths)
+            os.environ[exhibits.variable(kind)] = os.pathsep.join(map(str, paths))
         found = cls(config, suite, basedir, apptainer, conda)
         if found.in_image:
             container.check_image(config.container)
@@ -113,6 +116,16 @@ class Workflow:
     def names(self, kind: str) -> list[str]:
         """Return the figures or tables that the suite has the runs for."""
         return exhibits.names(kind, self.suite)
+
+    @property
+    def claims(self) -> str:
+        """The file of the claims."""
+        return os.path.normpath(self.config.claims or files.CLAIMS)
+
+    def module(self, kind: str, name: str) -> str:
+        """Return the file of a figure or table."""
+        path = exhibits.own(kind).get(name)
+        return (path or self.basedir / "src/crossres/report" / kind / f"{name}.py").as_posix()
 
     def shows_claims(self, figure: str) -> bool:
         """Return whether a figure is drawn from the verdicts."""
@@ -236,6 +249,7 @@ class Workflow:
             f"CROSSRES_CUDA_GRAPH={int(self.config.cuda_graph)}",
             f"CROSSRES_ACCEPT_SOURCES={int(self.config.accept_sources)}",
             f"{RUNS_PER_GPU}={self.config.runs_per_gpu}",
+            *(f"{name}={shlex.quote(os.environ[name])}" for name in map(exhibits.variable, exhibits.KINDS)),
         ]
         return f"set -euo pipefail; export {' '.join(filter(None, variables))}; "
 
@@ -245,7 +259,14 @@ class Workflow:
         The Snakemake of a single job is given the result again, which it leaves as it is.
         """
         config = self.config
-        folders = [self.basedir, Path(self.suite_file).parent, Path(self.results), config.data_dir]
+        own = (Path(self.claims), *config.figures, *config.tables)
+        folders = [
+            self.basedir,
+            Path(self.suite_file).parent,
+            Path(self.results),
+            config.data_dir,
+            *(path.parent for path in own),
+        ]
         if isinstance(self.suite.dataset, FolderDataset) and self.suite.dataset.path:
             folders.append(self.suite.dataset.path)
         words = shlex.join([*container.binds([*folders, *config.sources]), *(["--nv"] if self.gpus else [])])

@@ -17,7 +17,9 @@ from tests.project import copy_of_the_project, snakemake
 from tests.workflow.test_kill import SUITE, await_trainer
 
 PROFILES = sorted(path.parent.name for path in Path("profiles").glob("*/config.yaml"))
-RULES = "\n".join(path.read_text() for path in [Path("Snakefile"), *sorted(Path("workflow/rules").glob("*.smk"))])
+RULES = "\n".join(
+    path.read_text() for path in [Path("workflow/Snakefile"), *sorted(Path("workflow/rules").glob("*.smk"))]
+)
 
 
 def profile(name: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ rule audit:
     input:
         summary=rules.summary.output,
         records=FLOW.records,
-        claims=packaged("paper/claims.yaml"),
+        claims=FLOW.claims,
         modules=FLOW.code("suites", "claims"),
     output:
         report(f"{RESULTS}/claims.json", category="Claims", labels={"document": "claims.json"}),
@@ -66,7 +66,7 @@ rule claims:
 rule table:
     input:
         summary=rules.summary.output,
-        module=packaged("src/crossres/report/tables/{name}.py"),
+        module=lambda wildcards: FLOW.module("tables", wildcards.name),
         shared=packaged("src/crossres/report/tabular.py"),
     output:
         report(
@@ -92,7 +92,7 @@ rule figure:
         summary=rules.summary.output,
         records=FLOW.records,
         claims=lambda wildcards: rules.audit.output if FLOW.shows_claims(wildcards.name) else [],
-        module=packaged("src/crossres/report/figures/{name}.py"),
+        module=lambda wildcards: FLOW.module("figures", wildcards.name),
         shared=FLOW.code("report/drawing"),
         style=packaged("src/crossres/report/drawing/journal.mplstyle"),
     output:

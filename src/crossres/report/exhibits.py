@@ -6,7 +6,10 @@ can ask which ones these are before it runs anything.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -45,12 +48,42 @@ class Exhibit(Protocol):
 
 def module_file(kind: str, name: str) -> Path:
     """Return the file of a figure or table."""
-    return Path(__file__).parent / kind / f"{name}.py"
+    return own(kind).get(name) or _packaged(kind) / f"{name}.py"
+
+
+def _packaged(kind: str) -> Path:
+    return Path(__file__).parent / kind
+
+
+def variable(kind: str) -> str:
+    """Return the environment variable by which the jobs of a workflow are told of the user's own figures or tables."""
+    return f"CROSSRES_{kind.upper()}"
+
+
+def own(kind: str) -> dict[str, Path]:
+    """Return the files of the user's own figures or tables, by name."""
+    return {Path(path).stem: Path(path) for path in os.environ.get(variable(kind), "").split(os.pathsep) if path}
+
+
+def check_own(kind: str, paths: Sequence[Path]) -> None:
+    """Check that figures or tables of one's own can be imported, and have names of their own.
+
+    Raises:
+        CrossresError: Naming the file.
+    """
+    taken = {path.stem for path in _packaged(kind).glob("*.py")}
+    for path in paths:
+        if not path.is_file():
+            raise CrossresError(f"config: {kind}: {path}: no such file")
+        if path.stem in taken:
+            raise CrossresError(f"config: {kind}: {path}: '{path.stem}' is there already; choose another name")
+        _load_own(path)
+        taken.add(path.stem)
 
 
 def names(kind: str, suite: Suite | None = None) -> list[str]:
     """Return the names of all figures or tables, or of those that a suite has the runs for."""
-    found = sorted(path.stem for path in module_file(kind, "*").parent.glob("[!_]*.py"))
+    found = sorted({*(path.stem for path in _packaged(kind).glob("[!_]*.py")), *own(kind)})
     return [name for name in found if suite is None or _has_runs_for(suite, load(kind, name))]
 
 
@@ -62,7 +95,22 @@ def load(kind: str, name: str) -> Exhibit:
     """
     if name not in (known := names(kind)):
         raise CrossresError(f"no {kind.removesuffix('s')} '{name}'{nearest(name, known)}")
-    return cast(Exhibit, importlib.import_module(f"crossres.report.{kind}.{name}"))
+    if name not in own(kind):
+        return cast(Exhibit, importlib.import_module(f"crossres.report.{kind}.{name}"))
+    return _load_own(own(kind)[name])
+
+
+@functools.cache
+def _load_own(path: Path) -> Exhibit:
+    spec = importlib.util.spec_from_file_location(f"own_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise CrossresError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a module may raise anything
+        raise CrossresError(f"{path}: could not be imported ({type(error).__name__}: {error})") from error
+    return cast(Exhibit, module)
 
 
 def _has_runs_for(suite: Suite, exhibit: Exhibit) -> bool:

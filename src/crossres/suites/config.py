@@ -44,6 +44,12 @@ class _Config(Strict):
     """Go on with a half-trained run that other code, another torch or another device began; its record says so."""
     runs_per_gpu: Count = 1
     """Number of runs that share one GPU at a time; their memory adds up, and without NVIDIA's MPS they take turns."""
+    claims: Path | None = None
+    """File of the claims to judge; those of the thesis when null."""
+    figures: list[Path] = []
+    """Figures of your own: Python files like those of `src/crossres/report/figures/`."""
+    tables: list[Path] = []
+    """Tables of your own: Python files like those of `src/crossres/report/tables/`."""
     container: str | None = "docker/crossres.sif"
     """The image that jobs run in with `--use-singularity`: a file or an address."""
     budget: Budget | None = None

@@ -203,6 +203,27 @@ def ship(suite: SuiteName, /, *, run: Runs = None, accept_sources: Flag = False)
         print(path)
 
 
+def new(folder: Folder, /) -> None:
+    """Write a folder for a paper of your own, which this workflow builds: suite, claims, figure, table, template.
+
+    Args:
+        folder: Folder to write, which must not hold anything yet.
+    """
+    import shutil
+
+    files.check_root()
+    if folder.exists() and any(folder.iterdir()):
+        raise CrossresError(f"{folder}: is there already; name a new folder")
+    shutil.copytree(
+        files.ROOT / "workflow/new", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_text(files.read_text(path).replace("PROJECT", str(files.ROOT.absolute())), encoding="utf-8")
+    snakemake = Path(sys.executable).with_name("snakemake")
+    print(f"{folder}: cd there and run: {snakemake} --cores 2")
+
+
 def deposit(suite: SuiteName, /, *, output: File | None = None) -> None:
     """Write a suite's results as one zip for Zenodo or WorkflowHub, a Workflow Run RO-Crate.
 

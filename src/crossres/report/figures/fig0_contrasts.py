@@ -27,7 +27,8 @@ def applies(suite: Suite) -> bool:
 def caption(facts: Facts) -> str:
     family = any(contrast.family for contrast in facts.suite.contrasts.values())
     corrected = " Grey names are of contrasts whose *p* is not corrected for their number." if family else ""
-    compared = any(contrast.claim for contrast in facts.suite.contrasts.values())
+    of_thesis = any(run.thesis_id for run in facts.suite.runs.values())
+    compared = of_thesis and any(contrast.claim for contrast in facts.suite.contrasts.values())
     reported = "; a diamond marks the value that the thesis reports" if compared else ""
     return (
         "Planned contrasts: mean over seeds (dot) with its 95\u202f% *t* interval, and the answer for the claim (blue: "
