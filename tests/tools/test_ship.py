@@ -57,6 +57,17 @@ def compute(suite: Suite, root: Path = Path()) -> None:
         write_record(root / files.record_file(files.suite_dir(suite.suite), run, seed), made(suite, run, seed))
 
 
+def test_one_seed_is_shipped_before_the_others_are_there(demo: Suite, folder: Path) -> None:
+    write_record(files.record_file(files.suite_dir("demo"), "teacher_32", 1), made(demo, "teacher_32", 1))
+    write_record(files.record_file(files.suite_dir("demo"), "kd_32", 1), made(demo, "kd_32", 1))
+    assert ship(demo, ["teacher_32", "kd_32"], seeds=[1]) == [
+        files.shipped_record("demo", "teacher_32", 1),
+        files.shipped_record("demo", "kd_32", 1),
+    ]
+    with pytest.raises(CrossresError, match="no run has a seed of"):
+        ship(demo, ["kd_32"], seeds=[7])
+
+
 def test_records_are_copied_unchanged(demo: Suite, folder: Path) -> None:
     compute(demo)
     shipped = ship(demo)

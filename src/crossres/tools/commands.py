@@ -191,15 +191,23 @@ def show_batch(
     print(target)
 
 
-def ship(suite: SuiteName, /, *, run: Runs = None, accept_sources: Flag = False) -> None:
+def ship(
+    suite: SuiteName,
+    /,
+    *,
+    run: Runs = None,
+    seed: Annotated[list[Integer] | None, Parameter(metavar="N")] = None,
+    accept_sources: Flag = False,
+) -> None:
     """Copy computed records into paper/records/, where no rule can overwrite them.
 
     Args:
+        seed: Only this seed; repeatable.
         accept_sources: Also copy records that an earlier version of the training code computed.
     """
     from crossres.tools import ship as shipping
 
-    for path in shipping.ship(_suite(suite), run, accept_sources, suite):
+    for path in shipping.ship(_suite(suite), run, accept_sources, suite, seed):
         print(path)
 
 

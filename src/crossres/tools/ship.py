@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from crossres import files
@@ -28,7 +28,11 @@ def why_stale(record: Record, spec: Spec, sources_sha256: str) -> str | None:
 
 
 def ship(
-    suite: Suite, runs: Iterable[str] | None = None, accept_sources: bool = False, suite_name: str | None = None
+    suite: Suite,
+    runs: Iterable[str] | None = None,
+    accept_sources: bool = False,
+    suite_name: str | None = None,
+    seeds: Collection[int] | None = None,
 ) -> list[Path]:
     """Copy computed records to the shipped ones: all of them, or none if one is refused.
 
@@ -37,6 +41,7 @@ def ship(
         runs: Runs to ship; all when None.
         accept_sources: Whether to ship records of an older version of the training code.
         suite_name: What the user called the suite, for messages: its name or file.
+        seeds: Seeds to ship; all when None.
 
     Returns:
         The shipped records.
@@ -48,9 +53,11 @@ def ship(
         raise CrossresError(f"suite {suite.suite}: its records are given; there are none to ship")
     records: dict[Path, Record] = {}
     for run in runs or suite.runs:
-        for seed in suite.seeds_of(run):
+        for seed in (seed for seed in suite.seeds_of(run) if seeds is None or seed in seeds):
             shipped = files.shipped_record(suite.suite, run, seed)
             records[shipped] = _checked(suite, run, seed, accept_sources, suite_name or suite.suite)
+    if not records:
+        raise CrossresError(f"suite {suite.suite}: no run has a seed of {sorted(seeds or ())}; nothing to ship")
     for record in records.values():
         _check_teacher(suite, record, records)
     for path, record in records.items():
