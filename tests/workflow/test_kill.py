@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
+from crossres.files import PREVIOUS_CHECKPOINT
 from tests.project import copy_of_the_project, jobs, outcome
 
 pytestmark = pytest.mark.workflow
@@ -126,14 +127,16 @@ class Trial:
         return True
 
     def lose_power(self, draw: random.Random) -> None:
-        """End what an earlier Snakemake left, and cut the newest file of a run or of its state."""
+        """End what an earlier Snakemake left, and cut the newest file of a run, or of its state once that has two."""
         for process, (_, where) in jobs().items():
             if where == self.folder.resolve():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
         self.await_orphans()
         runs = self.folder / "results/small"
-        found = [*runs.glob("*/seed1/*.json"), *runs.glob("*/seed1/*.safetensors"), *runs.glob("*/seed1/state/*/*.*")]
+        states = [path for path in runs.glob("*/seed1/state/*") if (path / PREVIOUS_CHECKPOINT).is_file()]
+        found = [*runs.glob("*/seed1/*.json"), *runs.glob("*/seed1/*.safetensors")]
+        found += [path for state in states for path in state.iterdir()]
         newest = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
         if newest and newest.stat().st_size:
             os.truncate(newest, draw.randrange(newest.stat().st_size))
