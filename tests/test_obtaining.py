@@ -54,7 +54,8 @@ def test_what_a_shell_sets_for_other_pythons_does_not_reach_those_of_make(tmp_pa
 def test_make_finds_the_name_of_a_suite_file(tmp_path: Path) -> None:
     (tmp_path / "probe.mk").write_text("probe: ; @echo $(REPORT)\n")
     suite = "SUITE=workflow/suites/mini.yaml"
-    done = run(Path(), "make", "-f", "Makefile", "-f", str(tmp_path / "probe.mk"), "probe", suite)
+    words = ("--no-print-directory", "-f", "Makefile", "-f", str(tmp_path / "probe.mk"))
+    done = run(Path(), "make", *words, "probe", suite)
     assert done.stdout == "results/mini/report.html\n", done.stderr
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.project import copy_of_the_project, snakemake
-from tests.workflow.test_kill import SUITE, await_trainer
+from tests.project import copy_of_the_project, snakemake, trainers
+from tests.workflow.test_kill import SUITE, wait_until
 
 PROFILES = sorted(path.parent.name for path in Path("profiles").glob("*/config.yaml"))
 RULES = "\n".join(
@@ -81,7 +81,7 @@ def test_a_killed_pod_s_successor_goes_on_without_unlocking(tmp_path: Path) -> N
     words = (*job()["spec"]["template"]["spec"]["containers"][0]["command"][1:4], "suite=small", "--", target)
     command, null = [sys.executable, "-m", "snakemake", *words], subprocess.DEVNULL
     pod = subprocess.Popen(command, cwd=folder, stdout=null, stderr=null, text=True, start_new_session=True)
-    assert await_trainer(pod, folder) is not None
+    wait_until(pod, lambda: folder.resolve() in trainers().values())
     os.killpg(pod.pid, signal.SIGKILL)
     pod.wait()
     assert not (folder / target).exists()
