@@ -29,7 +29,15 @@ VERBS = {
         *("tools.compare", "tools.ship", "tools.deposit", "records.import_thesis", "tools.docs"),
     ),
     "Run by the workflow": (
-        *("training.data", "training.weights", "suites.spec", "training.logits", "training.train", "training.evaluate"),
+        *(
+            "training.data",
+            "training.weights",
+            "suites.spec",
+            "training.logits",
+            "training.train",
+            "records.adopt",
+            "training.evaluate",
+        ),
         *("records.summary", "claims.audit", "report.table", "report.figure", "report.tex", "report.pdf"),
         "report.pages",
     ),

@@ -91,6 +91,11 @@ def data_manifest(root: Path, dataset: str) -> Path:
     return data_dir(root, dataset) / "manifest.json"
 
 
+def data_sha256(manifest: Path) -> str:
+    """Return the digest of a data set, as records name it: that of its files' digests."""
+    return sha256(repr(sorted(read_json(manifest)["sha256"].items())).encode())
+
+
 def check_root() -> None:
     """Check that the working directory is the repository's root.
 

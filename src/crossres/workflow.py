@@ -21,6 +21,7 @@ from crossres.gpus import RUNS_PER_GPU, VISIBLE, visible_gpus
 from crossres.records import container
 from crossres.records.finished import RunFiles, check_given, pattern_of
 from crossres.records.record import read_record
+from crossres.records.reuse import Donor, find_donor, why_not
 from crossres.report import exhibits, latex
 from crossres.suites.config import Config, chosen_suite, is_computed, read_config, results_dir, suite_path
 from crossres.suites.datasets import DATASETS
@@ -56,6 +57,9 @@ class Workflow:
         suite = chosen_suite(config)
         check_given(config, suite)
         latex.check_titles(suite, suite_path(config))
+        for folder in config.reuse:
+            if not folder.is_dir():
+                raise CrossresError(f"config: reuse: {folder}: no such folder; name one like results/paper")
         for kind, paths in (("figures", config.figures), ("tables", config.tables)):
             exhibits.check_own(kind, paths)
             os.environ[exhibits.variable(kind)] = os.pathsep.join(map(str, paths))
@@ -150,7 +154,45 @@ class Workflow:
         return RunFiles(Path(self.run_dir(run, seed)), spec, teacher, is_given=not self.is_computed(run))
 
     def is_pending(self, run: str, seed: int) -> bool:
+        """Return whether a run is still to be trained, or adopted."""
         return self.run_files(run, seed).trained_sha256 is None
+
+    @cache  # noqa: B019  # a process has one workflow
+    def donor(self, run: str, seed: int) -> Donor | None:
+        """Return the trained run, in the results to reuse, that a run is adopted from instead of being trained."""
+        if not self.config.reuse or not self.is_computed(run) or not self.is_pending(run, seed):
+            return None
+        return find_donor(self.config.reuse, self.spec(run, seed), self._needs(run, seed))
+
+    def _needs(self, run: str, seed: int) -> dict[str, str | None]:
+        """Return the digests of what a run is trained from, as far as they are known before any job."""
+        spec = self.spec(run, seed)
+        needed: dict[str, str | None] = {}
+        if Path(self.manifest).is_file():
+            needed["data_sha256"] = files.data_sha256(Path(self.manifest))
+        if spec.teacher is not None and spec.teacher_seed is not None:
+            teacher, given = (
+                self.run_files(spec.teacher, spec.teacher_seed),
+                self.donor(spec.teacher, spec.teacher_seed),
+            )
+            digest = teacher.trained_sha256 or (given.weights_sha256 if given else "still to be trained")
+            needed["teacher_sha256"] = digest
+        return needed
+
+    def is_to_be_trained(self, run: str, seed: int) -> bool:
+        return self.is_pending(run, seed) and self.donor(run, seed) is None
+
+    def describe_reuse(self, jobs: Iterable[tuple[str, int]]) -> list[str]:
+        """Say of each run what it is adopted from, or what differs in the run of its name."""
+        lines = []
+        for run, seed in jobs if self.config.reuse else ():
+            if donor := self.donor(run, seed):
+                lines.append(
+                    f"{run} seed {seed}: adopted from {donor.folder}, whose spec, data and teacher are the same"
+                )
+            else:
+                lines += why_not(self.config.reuse, self.spec(run, seed), self._needs(run, seed))
+        return lines
 
     @cached_property
     def computed_runs(self) -> str:
@@ -161,6 +203,11 @@ class Workflow:
     def to_train(self) -> str:
         """The same without those that are trained."""
         return pattern_of(job for job in self.computed if self.is_pending(*job))
+
+    @cached_property
+    def to_adopt(self) -> str:
+        """The same for those that other results have."""
+        return pattern_of(job for job in self.computed if self.donor(*job))
 
     @cached_property
     def to_evaluate(self) -> str:
@@ -196,7 +243,7 @@ class Workflow:
     @cached_property
     def stored(self) -> dict[str, Sharing]:
         """The passes worth storing, which only the students that are still to be trained decide."""
-        pending = [self.spec(*job) for job in self.computed if self.is_pending(*job)]
+        pending = [self.spec(*job) for job in self.computed if self.is_to_be_trained(*job)]
         return {sharing.key: sharing for sharing in stored_passes(pending, self.config.teacher_logits)}
 
     def pass_spec(self, key: str) -> str:
@@ -214,7 +261,7 @@ class Workflow:
         if spec.teacher:
             inputs["teacher"] = f"{self.run_dir(spec.teacher, str(spec.teacher_seed))}/weights.safetensors"
             sharing = self.stored.get(pass_key(spec))
-            if sharing and self.is_pending(run, seed):
+            if sharing and self.is_to_be_trained(run, seed):
                 teacher_dir = Path(self.run_dir(sharing.teacher, sharing.teacher_seed))
                 inputs["logits"] = files.logits_dir(teacher_dir, sharing.key).as_posix()
         if spec.model.pretrained:
@@ -266,6 +313,7 @@ class Workflow:
             Path(self.results),
             config.data_dir,
             *(path.parent for path in own),
+            *config.reuse,
         ]
         if isinstance(self.suite.dataset, FolderDataset) and self.suite.dataset.path:
             folders.append(self.suite.dataset.path)

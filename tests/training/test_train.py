@@ -674,13 +674,28 @@ STATE = ("state-0001.pt", "best-0001.safetensors", "checkpoint.json")
 
 @pytest.mark.parametrize("name", STATE)
 @pytest.mark.parametrize("how", DAMAGE[1:])
-def test_a_damaged_state_is_refused_and_left(name: str, how: str, bench: Bench) -> None:
-    bench.kill(spec_of(), "run", 1)
+def test_a_run_whose_first_state_is_damaged_starts_afresh(name: str, how: str, bench: Bench, last: Results) -> None:
+    spec = spec_of(optimisation={"select": "last"})
+    bench.kill(spec, "run", 1)
     damage(bench.state_dir() / name, how)
+    heard = io.StringIO()
+    bench.trainer(spec).fit(ProgressBar("kd_32", EPOCHS, heard))
+    assert bench.results() == last
+    assert name in heard.getvalue()
+    assert "resumed" not in heard.getvalue()
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_two_damaged_states_are_refused_and_left(name: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "score", scripted([5, 4, 3]))
+    bench.kill(spec_of(), "run", 2)
+    both = {"state-0001.pt": "state-0002.pt", "checkpoint.json": files.PREVIOUS_CHECKPOINT}
+    for damaged in {name, both.get(name, name)}:
+        damage(bench.state_dir() / damaged, "cut")
     before = {path.name: path.read_bytes() for path in bench.state_dir().iterdir()}
     with pytest.raises(CrossresError, match=r"not a whole state \(.*\); move .* away to start afresh") as stop:
         bench.fit(spec_of())
-    assert name in str(stop.value)
+    assert name.replace("state-0001", "state-0002") in str(stop.value)
     assert "\n" not in str(stop.value)
     assert {path.name: path.read_bytes() for path in bench.state_dir().iterdir()} == before
 
@@ -756,9 +771,9 @@ def test_how_far_a_run_is_can_be_read_without_torch(bench: Bench) -> None:
 
 def test_a_state_of_another_version_is_refused(bench: Bench) -> None:
     spec = spec_of()
-    bench.kill(spec, "run", 1)
-    path = bench.state_dir() / files.CHECKPOINT
-    path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "red"}))
+    bench.kill(spec, "run", 2)
+    for path in (bench.state_dir() / files.CHECKPOINT, bench.state_dir() / files.PREVIOUS_CHECKPOINT):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "red"}))
     with pytest.raises(CrossresError, match=r"not a whole state \(its content: colour: unknown key.*start afresh"):
         bench.fit(spec)
 

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,69 @@ def test_an_edited_run_is_seen_from_any_target(finished: Path, tmp_path: Path) -
     kd = SUITE["runs"]["kd"]
     write_suite(folder, runs=SUITE["runs"] | {"kd": kd | {"objective": {"method": "kd", "temperature": 2.0}}})
     assert planned(folder, *words) == {"spec": 1, "train": 1, "evaluate": 1, "summary": 1}
+
+
+RENAMED = {
+    "big": SUITE["runs"]["teacher"],
+    "same": {**STUDENT, "teacher": "big", "stream_seed": 1},
+    "kd": {**STUDENT, "teacher": "big", "stream_seed": 1, "objective": {"method": "kd", "temperature": 2.0}},
+}
+REUSE = ("suite=other", "reuse=[results/tiny]")
+
+
+def with_another_suite(finished: Path, folder: Path) -> Path:
+    copy(finished, folder)
+    (folder / "workflow/suites/other.yaml").write_text(yaml.safe_dump({**SUITE, "suite": "other", "runs": RENAMED}))
+    return folder
+
+
+def reuse(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    targets = [f"results/other/{run}/seed1/record.json" for run in RENAMED]
+    return snakemake(folder, *words, "--cores", "2", "--config", *REUSE, "--", *targets)
+
+
+def test_a_run_that_another_suite_trained_is_adopted(finished: Path, tmp_path: Path) -> None:
+    folder = with_another_suite(finished, tmp_path / "clone")
+    assert job_counts(reuse(folder, "-n").stdout)["train"] == 1
+    done = reuse(folder)
+    assert done.returncode == 0, done.stderr
+    counts = job_counts(done.stderr)
+    assert (counts["adopt"], counts["train"], counts["evaluate"]) == (2, 1, 3)
+    assert "results/tiny/kd/seed1: not adopted, since objective.temperature is 4.0, not 2.0" in done.stderr
+    for run, donor in (("big", "teacher"), ("same", "kd")):
+        ours, theirs = (folder / f"results/{path}/seed1" for path in (f"other/{run}", f"tiny/{donor}"))
+        assert (ours / "weights.safetensors").samefile(theirs / "weights.safetensors")
+        records = [json.loads((path / "record.json").read_text()) for path in (ours, theirs)]
+        assert records[0].pop("spec")["run"] == run
+        del records[1]["spec"]
+        assert records[0] == records[1]
+    assert "Nothing to be done" in reuse(folder, "-n").stdout
+    assert plan(folder) == {}
+
+
+@pytest.mark.parametrize("digest", ["data_sha256", "teacher_sha256"])
+def test_a_run_of_other_data_or_another_teacher_is_trained(finished: Path, tmp_path: Path, digest: str) -> None:
+    folder = with_another_suite(finished, tmp_path / "clone")
+    path = folder / "results/tiny/kd/seed1/training.json"
+    document = json.loads(path.read_text())
+    document["provenance"][digest] = "0" * 64
+    path.write_text(json.dumps(document))
+    again = folder / "results/tiny/kd_again"
+    shutil.rmtree(again)
+    assert job_counts(reuse(folder, "-n").stdout)["train"] == 2
+
+
+def test_a_damaged_run_is_not_adopted(finished: Path, tmp_path: Path) -> None:
+    folder = with_another_suite(finished, tmp_path / "clone")
+    path = folder / "results/tiny/teacher/seed1/weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    done = reuse(folder)
+    assert done.returncode != 0
+    assert "weights.safetensors is damaged; leave results/tiny out of `reuse`" in done.stdout + done.stderr
+    assert not (folder / "results/other/big/seed1/weights.safetensors").exists()
+
+
+def test_a_folder_to_reuse_is_there(finished: Path) -> None:
+    done = snakemake(finished, "-n", "--config", "suite=tiny", "reuse=[results/tny]")
+    assert done.returncode != 0
+    assert "results/tny: no such folder" in done.stderr

@@ -96,6 +96,9 @@ def before_the_first_job(jobs):
         to_train = [(job.wildcards.run, int(job.wildcards.seed)) for job in jobs if job.rule.name == "train"]
         FLOW.check_gpu(len(to_train), on_cluster())
         FLOW.check_networks(to_train)
+        started = [job for job in jobs if job.rule.name in ("adopt", "train")]
+        for line in FLOW.describe_reuse((job.wildcards.run, int(job.wildcards.seed)) for job in started):
+            print(f"crossres: {line}", file=sys.stderr)
     for job in jobs:
         if job.rule.name == "teacher_logits":
             print(f"crossres: {FLOW.describe_pass(job.wildcards.key, on_cluster())}", file=sys.stderr)

@@ -4,6 +4,7 @@
 # options of Snakemake nor edits of the code can train it again. To train it again, delete its folder.
 localrules:
     spec,
+    adopt,
     finished,
 
 
@@ -58,6 +59,30 @@ rule train:
     shell:
         "python -m crossres train --spec {input.spec:q} {params.teacher} {params.weights}"
         " --threads {threads} 2>&1 | tee -a {log:q}"
+
+
+# A run that other results have; which these are decides no trained bit, so a cluster's job may find fewer or more of them.
+ruleorder: adopt > train
+
+
+rule adopt:
+    input:
+        unpack(train_inputs),
+    output:
+        **rules.train.output,
+    log:
+        f"{RESULTS}/{{run}}/seed{{seed}}/adopt.log",
+    wildcard_constraints:
+        run=FLOW.to_adopt,
+    conda:
+        ENVIRONMENT
+    params:
+        donor=lambda wildcards: FLOW.donor(wildcards.run, int(wildcards.seed)).folder,
+        teacher=lambda wildcards, input: option("teacher", input.get("teacher")),
+        weights=lambda wildcards, input: option("weights", input.get("weights")),
+    shell:
+        "python -m crossres adopt {params.donor:q} --spec {input.spec:q} {params.teacher} {params.weights}"
+        " 2>&1 | tee -a {log:q}"
 
 
 rule teacher_logits:

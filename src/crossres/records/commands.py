@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from crossres import files
-from crossres.options import Output, PathName, Records
-from crossres.records.record import read_record, write_record
+from crossres.options import Data, File, Folder, Output, PathName, Records, Spec
+from crossres.records.record import read_record, read_spec, write_record
 from crossres.suites.suite import load_suite
 
 
@@ -28,3 +30,20 @@ def summary(*, records: Records, output: Output) -> None:
     from crossres.records.summary import summarise
 
     files.write_atomic(output, summarise(read_record(path) for path in records).to_csv(index=False))
+
+
+def adopt(
+    donor: Folder, /, *, spec: Spec, data: Data = Path("data"), teacher: File | None = None, weights: File | None = None
+) -> None:
+    """Take a run that was trained in another suite's results instead of training it, by hard links.
+
+    Args:
+        donor: Folder of the trained run.
+        teacher: Weights of the run's teacher.
+        weights: ImageNet weights that the run would start from.
+    """
+    from crossres.records.reuse import adopt, needs
+
+    wanted = read_spec(spec)
+    adopt(donor, wanted, needs(files.data_manifest(data, wanted.dataset.key), teacher, weights), spec.parent)
+    print(f"{wanted.run} seed {wanted.seed}: adopted from {donor}")

@@ -46,7 +46,8 @@ class RunFiles:
             weights = self.folder / "weights.safetensors"
             return sha256(weights) if weights.is_file() else None
         training = _read(self.folder / "training.json")
-        are_whole = all(self._is_the_spec(_described(self.folder / name)) for name in TRAINED[:2])
+        described = [described_spec(self.folder / name) for name in TRAINED[:2]]
+        are_whole = all(spec is not None and not spec.differing_in_training(self.spec) for spec in described)
         return _weights_sha256(training) if are_whole and self._is_of_the_teacher(training) else None
 
     @cached_property
@@ -102,16 +103,24 @@ def _read(path: Path) -> Any:
         return None
 
 
-def _described(path: Path) -> Any:
-    """Return the spec that a whole weights file names in its header; None otherwise."""
+def described(path: Path) -> Any:
+    """Return what a whole weights file says of itself in its header; None otherwise."""
     try:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(size, path.stat().st_size)))
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
         end = max(entry["data_offsets"][1] for entry in tensors)
-        return json.loads(header["__metadata__"]["crossres"])["spec"] if path.stat().st_size == 8 + size + end else None
+        return json.loads(header["__metadata__"]["crossres"]) if path.stat().st_size == 8 + size + end else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def described_spec(path: Path) -> Spec | None:
+    """Return the spec that a whole weights file names; None otherwise."""
+    try:
+        return Spec.parse(at_path(described(path), "spec"), "spec")
+    except CrossresError:
         return None
 
 

@@ -38,6 +38,9 @@ class _Config(Strict):
     two or more students that are still to be trained share them. The results are the same to the bit."""
     keep_logits: bool = False
     """Keep stored logits after their last student has read them; otherwise they are removed."""
+    reuse: list[Path] = []
+    """Folders of other suites' results, such as results/paper. A run whose spec, data and teacher are the same there is
+    not trained again: its weights are linked."""
     cuda_graph: bool = True
     """On CUDA, capture the whole training step in one CUDA graph; false runs it eagerly."""
     accept_sources: bool = False

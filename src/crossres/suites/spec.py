@@ -24,6 +24,9 @@ else:
 
 EvaluationKind = Literal["exact", "thesis"]
 
+NAMES = ("suite", "run", "thesis_id", "teacher", "teacher_seed")
+"""What a spec is called, and what its teacher is called."""
+
 
 class Dataset(Strict):
     """The images of a run."""
@@ -262,6 +265,10 @@ class Spec(Strict):
     def seed_of_batches(self) -> int:
         """Seed of order, augmentation and mixing."""
         return self.seed if self.stream_seed is None else self.stream_seed
+
+    def differing_in_training(self, other: Spec) -> dict[str, tuple[Any, Any]]:
+        """Return what differs for the trained bits, as `differing` does: names do not, and a teacher has its digest."""
+        return {key: values for key, values in self.differing(other).items() if key not in NAMES}
 
     @model_validator(mode="after")
     def _has_a_step(self) -> Spec:

@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import importlib
 import pickle
+import secrets
 import shlex
 import shutil
 import sys
@@ -138,9 +139,9 @@ def _adopt(dataset: str, files: CifarFiles, name: str, source: Path, folder: Pat
         raise CrossresError(
             f"{source}: no such folder or archive; `{dataset}` in the config names the folder or archive of {title}"
         )
-    part = folder / f"{name}.part"
+    part = folder / f"{name}.{secrets.token_hex(4)}.part"
     try:
-        with _opened(files, source, name) as found, open(part, "wb") as file:
+        with _opened(files, source, name) as found, open(part, "xb") as file:  # which no link can lead elsewhere
             shutil.copyfileobj(found, file)
     except (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
         part.unlink(missing_ok=True)

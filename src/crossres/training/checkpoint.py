@@ -68,35 +68,47 @@ def _write(path: Path, checkpoint: Checkpoint) -> None:
 
 
 class Restored(NamedTuple):
-    """A state that was read."""
+    """What was found of a run's state."""
 
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | None
+    """None where no epoch was finished, or the first one's state is torn."""
     torn: str | None
-    """What is wrong with a newer one, if there is one."""
+    """What is wrong with a newer state, if there is one."""
 
 
-def restore_state(folder: Path, parts: Mapping[str, Stateful], device: torch.device) -> Restored | None:
-    """Restore the parts of a run from the newest whole state; None where no epoch was finished.
+def restore_state(folder: Path, parts: Mapping[str, Stateful], device: torch.device) -> Restored:
+    """Restore the parts of a run from the newest whole state.
 
     Raises:
-        CrossresError: When each state is damaged or of another version. Nothing is deleted.
+        CrossresError: When the state before the newest is damaged as well, or one is of another version. Nothing is
+            deleted.
     """
     torn: list[str] = []
-    for path in (folder / CHECKPOINT, folder / PREVIOUS_CHECKPOINT):
-        if path.is_file():
-            try:
-                checkpoint = _restore(path, parts, device)
-            except Exception as error:  # torch.load raises many kinds on a damaged file
-                torn.append(f"{path}: not a whole state ({' '.join(str(error).split())[:120]})")
-                continue
-            resumed = checkpoint.model_copy(update={"resumptions": checkpoint.resumptions + 1})
-            return Restored(resumed, torn[0] if torn else None)
-    if torn:
+    generations = [path for path in (folder / CHECKPOINT, folder / PREVIOUS_CHECKPOINT) if path.is_file()]
+    for path in generations:
+        try:
+            checkpoint, tensors = _read(path, device)
+        except Exception as error:  # torch.load raises many kinds on a damaged file
+            torn.append(_damage(path, error))
+            continue
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(tensors[name])
+        except Exception as error:
+            raise CrossresError(f"{_damage(path, error)}; move {folder} away to start afresh") from None
+        resumed = checkpoint.model_copy(update={"resumptions": checkpoint.resumptions + 1})
+        return Restored(resumed, torn[0] if torn else None)
+    if torn and generations[-1].name == PREVIOUS_CHECKPOINT:
         raise CrossresError(f"{torn[0]}; move {folder} away to start afresh")
-    return None
+    return Restored(None, torn[0] if torn else None)
 
 
-def _restore(path: Path, parts: Mapping[str, Stateful], device: torch.device) -> Checkpoint:
+def _damage(path: Path, error: Exception) -> str:
+    return f"{path}: not a whole state ({' '.join(str(error).split())[:120]})"
+
+
+def _read(path: Path, device: torch.device) -> tuple[Checkpoint, dict[str, Any]]:
+    """Return a checkpoint and the tensors of its state, if every file of it has its digest."""
     folder, checkpoint = path.parent, Checkpoint.parse(read_json(path), "its content")
     if _digest(checkpoint) != checkpoint.sha256:
         raise CrossresError("its content is damaged")
@@ -106,10 +118,7 @@ def _restore(path: Path, parts: Mapping[str, Stateful], device: torch.device) ->
             raise CrossresError(f"{file.name} is missing")
         if sha256(file) != checkpoint.files.get(file.name):
             raise CrossresError(f"{file.name} is damaged")
-    tensors = torch.load(state, map_location=device, weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(tensors[name])
-    return checkpoint
+    return checkpoint, torch.load(state, map_location=device, weights_only=True)
 
 
 def discard_state(run_dir: Path, training: TrainingResult) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from crossres.base import CrossresError
-from crossres.files import data_dir, data_manifest, read_json, sha256
+from crossres.files import data_dir, data_manifest, data_sha256, read_json, sha256
 from crossres.suites.spec import Dataset, View
 from crossres.training.acquire import layout
 from crossres.training.augment import resize
@@ -70,7 +70,7 @@ def load_splits(dataset: Dataset, view: View, root: Path, device: torch.device) 
     validation = Split(train.images[held_out], train.labels[held_out])
     train = Split(train.images[kept], train.labels[kept])
     train, validation, test = (_on_device(split, view, device) for split in (train, validation, test))
-    return Splits(train, validation, test, hashlib.sha256(repr(sorted(files.sha256.items())).encode()).hexdigest())
+    return Splits(train, validation, test, data_sha256(data_manifest(root, dataset.key)))
 
 
 def class_names(dataset: Dataset, root: Path) -> list[str]:

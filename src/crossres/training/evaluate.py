@@ -265,7 +265,7 @@ def _calibrated(network: nn.Module, logits: Tensor, images: Splits, normalisatio
 def _evaluate_file(path: Path, spec: Spec, test: Split, device: torch.device) -> tuple[nn.Module, Tensor, Evaluation]:
     """Return the network of a weights file, its test logits and its test figures."""
     network, own_spec, epoch = load_network(path, device)
-    if own_spec != spec:
+    if own_spec.differing_in_training(spec):
         raise CrossresError(f"{path}: weights of a spec other than {path.parent}/spec.json; train the run again")
     accelerate(network, device)
     logits = predict(network, test.images, spec.dataset.info.normalisation)

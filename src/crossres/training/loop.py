@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from crossres.base import CrossresError, canonical_json
-from crossres.files import logits_dir, sha256, write_atomic, write_json
+from crossres.files import LOCK, alone, logits_dir, sha256, write_atomic, write_json
 from crossres.gpus import runs_per_gpu
 from crossres.records import provenance
 from crossres.records.record import Checkpoint, Cost, Epoch, Teaching, TrainingResult
@@ -30,7 +30,7 @@ from crossres.training.fast_conv import accelerate, compiler_version
 from crossres.training.imagenet import read_origin
 from crossres.training.models import build, gmacs, parameter_count
 from crossres.training.probe import Probe
-from crossres.training.progress import ProgressBar, alone_in
+from crossres.training.progress import ProgressBar
 from crossres.training.step import Step, Tally
 from crossres.training.teacher import StoredLogits, Teacher, expected_pass, teaching_images
 
@@ -124,7 +124,7 @@ class Trainer:
         Raises:
             CrossresError: On a non-finite loss or gradient, where the spec says to stop.
         """
-        with alone_in(self.run_dir, progress):
+        with alone(self.run_dir / LOCK, progress.waiting):
             self._resume(progress)
             if self.stored is not None and self.stored.stale:
                 progress.note(f"{self.stored.folder}: logits of other weights or data; computing them live")
@@ -137,12 +137,12 @@ class Trainer:
         if others:
             kept = f"a state of another spec, data set or teacher is kept in {others[0]}"
             progress.note(f"{kept}; delete it if it is not needed")
-        if (restored := restore_state(self.state_dir, self._parts(), self.device)) is None:
-            return
-        self.checkpoint = self._continued(restored.checkpoint)
-        if restored.torn:
-            progress.note(f"{restored.torn}; going on from the epoch before")
-        progress.resumed(self.checkpoint.epoch)
+        found, torn = restore_state(self.state_dir, self._parts(), self.device)
+        if torn:
+            progress.note(f"{torn}; going on from the epoch before")
+        if found is not None:
+            self.checkpoint = self._continued(found)
+            progress.resumed(self.checkpoint.epoch)
 
     def _continued(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return the checkpoint of a run that goes on here, if its epochs were computed with what is here."""

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
 
-from crossres.files import LOCK
 from crossres.records.record import Epoch
 
 SECONDS_BETWEEN_LINES = 30
@@ -33,6 +28,10 @@ class ProgressBar:
         if self.bar is not None:
             self.bar.clear()
         print(f"{self.name}: {text}", file=self.stream, flush=True)
+
+    def waiting(self) -> None:
+        """Report that another process works on the same, such as an orphan of a killed workflow."""
+        self.note("another process is working here; waiting for it")
 
     def resumed(self, epoch: int) -> None:
         """Report that the run resumes after an epoch of an earlier process."""
@@ -82,16 +81,3 @@ class ProgressBar:
         """Finish the bar's line."""
         if self.bar is not None:
             self.bar.close()
-
-
-@contextlib.contextmanager
-def alone_in(folder: Path, progress: ProgressBar, lock_name: str = LOCK) -> Iterator[None]:
-    """Lock a folder; wait while another process works there, such as an orphan of a killed workflow."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / lock_name, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.note("another process is working here; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from crossres.base import Count, CrossresError, Strict
-from crossres.files import epoch_logits, read_json, sha256, write_atomic, write_json
+from crossres.files import alone, epoch_logits, read_json, sha256, sync, write_atomic, write_json
+from crossres.records.record import read_spec
 from crossres.suites.passes import pass_key
 from crossres.suites.spec import Spec
 from crossres.training.augment import Stream, upsample
@@ -22,7 +23,7 @@ from crossres.training.data import Splits, load_splits
 from crossres.training.device import autocast
 from crossres.training.evaluate import load_network
 from crossres.training.fast_conv import accelerate
-from crossres.training.progress import ProgressBar, alone_in
+from crossres.training.progress import ProgressBar
 
 
 class Teacher:
@@ -38,6 +39,9 @@ class Teacher:
         self.path, self.device = path, device
         self.view = spec.teacher_view or spec.view
         network, own, _ = load_network(path, device)
+        beside = path.with_name("spec.json")  # weights that were adopted name the run of another suite
+        if beside.is_file() and not (adopter := read_spec(beside)).differing_in_training(own):
+            own = adopter
         if (own.run, own.seed) != (spec.teacher, spec.teacher_seed):
             wanted = f"{spec.teacher} seed {spec.teacher_seed}"
             raise CrossresError(f"{path}: weights of {own.run} seed {own.seed}, but the spec names {wanted}")
@@ -149,7 +153,7 @@ def store_pass(
     precision = spec.optimisation.precision if device.type == "cuda" else "fp32"
     done = expected_pass(spec, teacher, images.digest, stream.steps_per_epoch, precision)
     part = output.with_name(f"{output.name}.part")
-    with alone_in(output.parent, progress, f".{output.name}.lock"):
+    with alone(output.with_name(f".{output.name}.lock"), progress.waiting):
         done = _resumed(part, done, progress)
         _check_room(part, done, epochs)
         for number in range(len(done.epoch_sha256) + 1, epochs + 1):
@@ -162,6 +166,7 @@ def store_pass(
             progress.stored(number, len(content) / 2**20)
         shutil.rmtree(output, ignore_errors=True)
         os.replace(part, output)
+        sync(output.parent)
 
 
 def _epoch_logits(stream: Stream, teacher: Teacher, number: int, precision: str, progress: ProgressBar) -> Tensor:
