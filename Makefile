@@ -10,7 +10,7 @@ export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || echo "$(CURDIR)/.snak
 # Configuration for Snakemake: make paper CONFIG="device=cpu 'budget={epochs: 1}'"
 CONFIG ?=
 CUT = $(if $(findstring budget,$(CONFIG)),-truncated)
-# The suite of `make report` and `make verify-rerun`: its name or file.
+# The suite of `make report`, `make arxiv` and `make verify-rerun`: its name or file.
 SUITE ?= published
 NAME_OF = import pathlib, sys; from crossres.suites.suite import load_suite; print(load_suite(pathlib.Path(sys.argv[1])).suite)
 NAME = $(if $(filter %.yaml %.yml,$(SUITE)),$$(python -c '$(NAME_OF)' $(SUITE)),$(SUITE))
@@ -23,7 +23,7 @@ GIVEN := $(or $(filter published,$(SUITE)),$(findstring records=shipped,$(CONFIG
 LIGHT := $(if $(wildcard .venv/ready),.venv,.venv-report)
 published verify verify-rerun docs: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 ifneq ($(GIVEN),)
-report: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
+report arxiv: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 endif
 
 # Tests that neither train, nor export, nor run Snakemake: less than a minute on two cores.
@@ -32,7 +32,7 @@ QUICK := tests/suites tests/claims tests/records tests/report tests/tools/test_d
 # A target whose every test is skipped, for want of something, fails; with `make STRICT= TARGET` it does not.
 STRICT := --some-must-run
 
-.PHONY: help demo published lite paper verify verify-rerun report docs quick test test-cifar100 test-container test-kill test-report test-slurm lint format bench image bundle clean lock setup light
+.PHONY: help demo published lite paper verify verify-rerun report arxiv docs quick test test-cifar100 test-container test-kill test-report test-slurm lint format bench image bundle clean lock setup light
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -66,6 +66,11 @@ report: $(if $(GIVEN),light,setup)  ## one HTML file with all of a suite, which 
 	@targets=$$(bash envs/tex.sh || echo "-- figures tables source pages"); \
 	snakemake --cores $(CORES) --config suite=$(SUITE) $(CONFIG) $$targets && \
 	report=$(REPORT) && snakemake --config suite=$(SUITE) $(CONFIG) --report $$report $$targets && echo $$report
+
+arxiv: $(if $(GIVEN),light,setup)  ## the source of a suite's report, as arXiv and Overleaf take it: make arxiv SUITE=demo
+	@bash envs/tex.sh
+	@snakemake --cores $(CORES) --config suite=$(SUITE) $(CONFIG) -- arxiv && \
+	folder=results/$(NAME)$(CUT) && echo $$folder/arxiv.tar.gz $$folder/overleaf.zip
 
 docs: light  ## write the generated files: reference of the keys, JSON Schemas, results in the README
 	@python -m crossres docs

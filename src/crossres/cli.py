@@ -39,7 +39,7 @@ VERBS = {
             "training.evaluate",
         ),
         *("records.summary", "claims.audit", "report.table", "report.figure", "report.tex", "report.pdf"),
-        "report.pages",
+        *("report.arxiv", "report.pages"),
     ),
 }
 """ROOM.FUNCTION of each verb; the function's signature and docstring are its options and help."""

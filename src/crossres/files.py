@@ -34,6 +34,7 @@ PREVIOUS_CHECKPOINT = "previous.json"
 LOCK = ".lock"
 BENCHMARKS = ROOT / "benchmarks/results"
 CLAIMS = TEMPLATES / "claims.yaml"
+BIBLIOGRAPHY = TEMPLATES / "references.bib"
 
 
 def suite_file(suite: str) -> Path:

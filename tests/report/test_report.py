@@ -351,7 +351,7 @@ def test_a_suite_of_one_run_has_a_report(tmp_path: Path) -> None:
     assert "fig4_retention_bar" not in text
     assert "difference between runs" not in text and "difference between two runs" not in text
     if shutil.which("latexmk"):
-        build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures")
+        build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path)
         assert "Limitations" in text_of(tmp_path / "report.pdf")
 
 
@@ -586,7 +586,7 @@ def test_the_pdf_is_equal_to_the_byte_wherever_it_is_built(
         temporary.mkdir()
         monkeypatch.setattr("tempfile.tempdir", str(temporary))
         monkeypatch.chdir(folder)
-        assert build_pdf(tex, folder / "report.pdf", BIBLIOGRAPHY, folder / "figures") == []
+        assert build_pdf(tex, folder / "report.pdf", BIBLIOGRAPHY, folder) == []
         assert list(temporary.iterdir()) == []
         pdfs.append((folder / "report.pdf").read_bytes())
     assert pdfs[0] == pdfs[1]
@@ -598,7 +598,7 @@ def test_the_first_page_of_a_truncated_demo_says_so(demo: Suite, tmp_path: Path)
     budget = Budget(epochs=2, train_images=100)
     suite = changed(demo, runs={**demo.runs, SPECIALS: demo.runs["kd_32"].model_copy(update={"thesis_id": None})})
     tex = source_of(suite, records_of(suite, budget, nonfinite=3), tmp_path)
-    build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures")
+    build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path)
     text = text_of(tmp_path / "report.pdf")
     assert "Small networks were trained for minutes on generated images" in text
     assert f"All {len(suite.jobs())} records in this report are truncated" in text
@@ -625,7 +625,7 @@ def test_a_thousand_records_are_reported(demo: Suite, tmp_path: Path) -> None:
     started = time.process_time()
     tex = source_of(suite, records, tmp_path)
     assert time.process_time() - started < 30
-    assert build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path / "figures") == []
+    assert build_pdf(tex, tmp_path / "report.pdf", BIBLIOGRAPHY, tmp_path) == []
     assert all(label in text_of(tmp_path / "report.pdf").replace(" ", "") for label in list(students)[::50])
 
 

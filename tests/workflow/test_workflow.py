@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -153,6 +156,43 @@ def test_the_published_report_is_the_same_again(published: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     for name in ("report.pdf", *(f"figures/{path.name}" for path in (published / "figures").glob("*.p*"))):
         assert (again / "results/published" / name).read_bytes() == (published / name).read_bytes(), name
+
+
+@needs_tex
+def test_the_report_compiles_where_it_lies_and_where_it_is_sent(published: Path, tmp_path: Path) -> None:
+    """The text is that of the report: from the tarball without BibTeX, from the zip, and in its own folder."""
+    folder, report = published.parents[1], (published / "report.pdf").read_bytes()
+    done = snakemake(folder, "--cores", "1", *PUBLISHED, "--", "arxiv")
+    assert done.returncode == 0, done.stderr
+    arxiv, overleaf, lying = tmp_path / "arxiv", tmp_path / "overleaf", tmp_path / "lying"
+    with tarfile.open(published / "arxiv.tar.gz") as tar:
+        assert all(re.fullmatch(r"[A-Za-z0-9_+.,=/-]+", name) for name in tar.getnames())
+        assert {(entry.uid, entry.gid, entry.uname, entry.gname) for entry in tar} == {(0, 0, "", "")}
+        tar.extractall(arxiv, filter="data")
+    sources = [path for path in arxiv.rglob("*") if path.is_file()]
+    assert not [path for path in sources if str(Path.home()).encode() + b"/" in path.read_bytes()]
+    assert not [path for path in sources if str(folder).encode() in path.read_bytes()]
+    with zipfile.ZipFile(published / "overleaf.zip") as packed:
+        packed.extractall(overleaf)
+    shutil.copytree(published, lying)
+    (lying / "report.pdf").unlink()
+    (lying / "report.bbl").unlink()
+    latexmk = ("latexmk", "-norc", "-pdf")
+    for place, times, words, pdf in (
+        (arxiv, 3, ("pdflatex", "-no-shell-escape"), "report.pdf"),
+        (overleaf, 1, (*latexmk, "-jobname=output"), "output.pdf"),
+        (lying, 1, latexmk, "report.pdf"),
+    ):
+        for _ in range(times):
+            command = [*words, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+            subprocess.run(command, cwd=place, check=True, capture_output=True)
+        assert pages_of(place / pdf) == pages_of(io.BytesIO(report))
+
+
+def pages_of(pdf: Path | io.BytesIO) -> list[str]:
+    """Return the text of each page."""
+    pypdf = pytest.importorskip("pypdf")
+    return [page.extract_text() for page in pypdf.PdfReader(pdf).pages]
 
 
 def test_the_claims_of_published_have_the_verdicts_on_record(published: Path) -> None:

@@ -14,6 +14,7 @@ localrules:
     figure,
     tex,
     pdf,
+    arxiv,
     pages,
 
 
@@ -125,8 +126,10 @@ rule tex:
         template=sorted(map(str, [*Path(packaged("paper/report")).glob("*.tex.j2"), *own_template()])),
         claims=rules.audit.output,
         modules=FLOW.code("claims", "report"),
+        bibliography=packaged("paper/references.bib"),
     output:
-        f"{RESULTS}/report.tex",
+        source=f"{RESULTS}/report.tex",
+        bibliography=f"{RESULTS}/references.bib",
     log:
         f"{RESULTS}/report.tex.log",
     conda:
@@ -136,23 +139,43 @@ rule tex:
         commit=option("commit", commit()),
     shell:
         "python -m crossres tex --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
-        " --claims {input.claims:q} {params.commit} --output {output:q} 2>&1 | tee {log:q}"
+        " --claims {input.claims:q} {params.commit} --output {output.source:q} 2>&1 | tee {log:q}"
 
 
 rule pdf:
     input:
-        source=rules.tex.output,
+        source=rules.tex.output.source,
         figures=FLOW.products("figures", ".pdf"),
-        bibliography=packaged("paper/references.bib"),
+        bibliography=rules.tex.output.bibliography,
     output:
-        report(f"{RESULTS}/report.pdf", category="Report", labels={"document": "report.pdf"}),
+        pdf=report(f"{RESULTS}/report.pdf", category="Report", labels={"document": "report.pdf"}),
+        references=f"{RESULTS}/report.bbl",
     log:
         f"{RESULTS}/report.pdf.log",
     conda:
         ENVIRONMENT
     shell:
-        "python -m crossres pdf --source {input.source:q} --bibliography {input.bibliography:q} --output {output:q} 2>&1"
-        " | tee {log:q}"
+        "python -m crossres pdf --source {input.source:q} --bibliography {input.bibliography:q} --output {output.pdf:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule arxiv:
+    input:
+        source=rules.tex.output.source,
+        bibliography=rules.tex.output.bibliography,
+        references=rules.pdf.output.references,
+        figures=FLOW.products("figures", ".pdf"),
+    output:
+        f"{RESULTS}/arxiv.tar.gz",
+        f"{RESULTS}/overleaf.zip",
+    log:
+        f"{RESULTS}/arxiv.log",
+    conda:
+        ENVIRONMENT
+    params:
+        folder=subpath(output[0], parent=True),
+    shell:
+        "python -m crossres arxiv --source {input.source:q} --output-dir {params.folder:q} 2>&1 | tee {log:q}"
 
 
 # The first page, tables, claims, records and captions for the HTML report, which adds figures and PDF.

@@ -56,7 +56,8 @@ def tex(
 ) -> None:
     """Fill the template of the report.
 
-    The folders figures/ and tables/ are expected beside the output.
+    The folders figures/ and tables/ are expected beside the output. Its bibliography,
+    references.bib, goes there too.
 
     Args:
         commit: Commit to name in the report; without it, git is asked.
@@ -73,6 +74,7 @@ def tex(
         suite_file=suite,
         given=rebuild.given_runs(inputs.suite, records),
     )
+    files.write_atomic(output.with_name(files.BIBLIOGRAPHY.name), files.BIBLIOGRAPHY.read_bytes())
     files.write_atomic(output, render_report(inputs, output.parent / "figures", output.parent / "tables", build))
 
 
@@ -80,14 +82,25 @@ def pdf(*, source: File, bibliography: File, output: Output) -> None:
     """Compile the report.
 
     Args:
-        source: The report's LaTeX file; its figures are in figures/ beside it.
+        source: The report's LaTeX file; the folder figures/ is beside it.
         bibliography: BibTeX file.
     """
     from crossres.report.pdf import build_pdf
 
-    for warning in build_pdf(files.read_text(source), output, bibliography, source.parent / "figures"):
+    for warning in build_pdf(files.read_text(source), output, bibliography, source.parent):
         print(f"crossres: {warning}", file=sys.stderr)
     print(f"{output}: built")
+
+
+def arxiv(*, source: File, output_dir: OutputDir) -> None:
+    """Pack the source of the report: arxiv.tar.gz for arXiv, overleaf.zip for Overleaf.
+
+    Args:
+        source: The report's LaTeX file; its figures, its bibliography and its references (.bbl) are beside it.
+    """
+    from crossres.report.pdf import pack
+
+    pack(source, output_dir)
 
 
 def pages(*, suite: SuiteFile, summary: Summary, records: Records, claims: Audit, output_dir: OutputDir) -> None:

@@ -30,7 +30,16 @@ PROFILES = {
     "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
 }
-PRODUCTS = ("report.pdf", "report.tex", "claims.json", "summary.csv", "figures", "tables", "pages")
+PRODUCTS = (
+    "report.pdf",
+    "report.tex",
+    "references.bib",
+    "claims.json",
+    "summary.csv",
+    "figures",
+    "tables",
+    "pages",
+)
 
 
 def deposit(suite: Suite, suite_path: Path, output: Path) -> list[Path]:
