@@ -130,6 +130,7 @@ rule tex:
     output:
         source=f"{RESULTS}/report.tex",
         bibliography=f"{RESULTS}/references.bib",
+        numbers=f"{RESULTS}/numbers.tex",
     log:
         f"{RESULTS}/report.tex.log",
     conda:

@@ -56,15 +56,15 @@ def tex(
 ) -> None:
     """Fill the template of the report.
 
-    The folders figures/ and tables/ are expected beside the output. Its bibliography,
-    references.bib, goes there too.
+    The folders figures/ and tables/ are expected beside the output. Beside it go its bibliography, references.bib, and
+    its numbers for papers that are written elsewhere, numbers.tex.
 
     Args:
         commit: Commit to name in the report; without it, git is asked.
     """
     from crossres.report import rebuild
     from crossres.report.inputs import ReportInputs
-    from crossres.report.tex import BuildInfo, render_report
+    from crossres.report.tex import BuildInfo, render_numbers, render_report
 
     files.check_root()
     inputs = ReportInputs.read(suite, summary, records, claims)
@@ -75,6 +75,7 @@ def tex(
         given=rebuild.given_runs(inputs.suite, records),
     )
     files.write_atomic(output.with_name(files.BIBLIOGRAPHY.name), files.BIBLIOGRAPHY.read_bytes())
+    files.write_atomic(output.with_name("numbers.tex"), render_numbers(inputs))
     files.write_atomic(output, render_report(inputs, output.parent / "figures", output.parent / "tables", build))
 
 

@@ -102,7 +102,7 @@ class Comparisons:
         """The cells of the table of pairs: the two runs, the second's gain in points, and what they differ in."""
         label, rows = self.facts.label, []
         for first, second in self.pairs:
-            gains = self._gains(first, second)
+            gains = self.gains(first, second)
             width = Number(half_width(gains), 2) if len(gains) > 1 else None
             gain = signed(mean(gains) if gains else None, width)
             rows.append([label(first), label(second), gain, "; ".join(self.differ_in(first, second)) or "none"])
@@ -110,9 +110,9 @@ class Comparisons:
 
     @property
     def pairs_have_intervals(self) -> bool:
-        return any(len(self._gains(*pair)) > 1 for pair in self.pairs)
+        return any(len(self.gains(*pair)) > 1 for pair in self.pairs)
 
-    def _gains(self, first: str, second: str) -> list[float]:
+    def gains(self, first: str, second: str) -> list[float]:
         """Return the second's accuracy minus the first's for each seed that both have."""
         ones, others = ({r.spec.seed: r.best.top1_pct for r in self.facts.by_run[run]} for run in (first, second))
         return [others[seed] - ones[seed] for seed in ones if seed in others]

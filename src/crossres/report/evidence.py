@@ -27,6 +27,7 @@ from crossres.report.tabular import MISSING
 from crossres.suites.suite import Factor
 
 Named = TypeVar("Named")
+CALIBRATION = ("temperature", "nll", "scaled_nll", "ece", "scaled_ece")
 
 
 class ClaimRow(NamedTuple):
@@ -148,9 +149,9 @@ class Evidence:
         return FactorTable(factor.title, rows)
 
     @property
-    def calibration_rows(self) -> list[list[str]]:
+    def calibrations(self) -> dict[str, dict[str, Number]]:
         """The runs whose records hold their figures after temperature scaling, means over seeds."""
-        rows = []
+        calibrations = {}
         for run, records in self.facts.by_run.items():
             found = [
                 (scaled.temperature, best.nll, scaled.nll, best.ece, scaled.ece)
@@ -158,8 +159,13 @@ class Evidence:
                 if (scaled := record.calibrated) and (best := record.best).nll is not None and best.ece is not None
             ]
             if found:
-                rows.append([self.facts.label(run), *(str(mean(column, 3)) for column in zip(*found, strict=True))])
-        return rows
+                means = (mean(column, 3) for column in zip(*found, strict=True))
+                calibrations[run] = dict(zip(CALIBRATION, means, strict=True))
+        return calibrations
+
+    @property
+    def calibration_rows(self) -> list[list[str]]:
+        return [[self.facts.label(run), *map(str, found.values())] for run, found in self.calibrations.items()]
 
 
 def _named(kind: str, name: str, known: Mapping[str, Named]) -> Named:

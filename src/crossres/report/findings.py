@@ -23,8 +23,10 @@ class EarlyStop(NamedTuple):
     """Learning rate of its last epoch, in per cent of the peak."""
     best: Number
     best_epoch: int
+    bests: dict[str, Number]
+    """The best accuracies of the run and the others up to the same epoch."""
     others_best: str
-    """The best accuracies of the others up to the same epoch."""
+    """Those of the others, in words."""
     at_equal_epochs: str
     """How far it is from the others by the best accuracies up to the same epoch, and as reported."""
     as_reported: str
@@ -64,6 +66,7 @@ class Findings:
             rate_share=Number(100 * stopped.history[-1].learning_rate / plan.learning_rate, 0),
             best=best[run],
             best_epoch=stopped.best.epoch,
+            bests=best,
             others_best=" and that of ".join(f"{facts.label(name)} was {best[name]}\u202f%" for name in others),
             at_equal_epochs=self._lag(run, others, best),
             as_reported=self._lag(run, others, reported),

@@ -66,6 +66,11 @@ def escape(text: object) -> Latex:
     return Latex(escaped)
 
 
+def either_mode(number: str) -> Latex:
+    """Escape a number so that LaTeX prints it both in text and in a formula."""
+    return Latex(re.sub(r"\$(.+?)\$", r"\\ensuremath{\1}", escape(number).replace(r"\textless{}", "$<$")))
+
+
 def check_titles(suite: Suite, path: Path) -> None:
     """Check that the report can print the texts of a suite.
 

@@ -24,7 +24,8 @@ from crossres.report.execution import Execution
 from crossres.report.facts import Facts
 from crossres.report.findings import Findings
 from crossres.report.inputs import ReportInputs
-from crossres.report.latex import Latex, escape, mono, sourced
+from crossres.report.keyed import numbers_by_key
+from crossres.report.latex import Latex, either_mode, escape, mono, sourced
 from crossres.report.numbers import Number, capitalised, counted, listing, portion
 from crossres.report.setup import Setup
 from crossres.report.words import to_latex
@@ -75,6 +76,7 @@ def environment(template: Path) -> jinja2.Environment:
     env.globals.update(abs=abs, counted=counted, portion=portion)
     env.filters.update(latex=Latex, mono=mono, sourced=sourced, listing=listing, capitalised=capitalised)
     env.filters["number"] = number_text
+    env.filters["either_mode"] = either_mode
     env.filters["fixed"] = lambda number: str(Number(number, 2))
     env.filters["cells"] = lambda row: Latex(" & ".join(map(finalize, row)))
     return env
@@ -117,6 +119,12 @@ def render_report(
         raise CrossresError(f"{template / str(error.name)}: no such file") from None
     except jinja2.TemplateError as error:
         raise CrossresError(f"{main}: {error}") from error
+
+
+def render_numbers(inputs: ReportInputs, template: Path = TEMPLATE) -> str:
+    """Return the LaTeX file that gives other papers the numbers of the report, each by its key."""
+    env = environment(template)
+    return env.get_template("numbers.tex.j2").render(suite=inputs.suite, numbers=numbers_by_key(inputs))
 
 
 def own_template(suite: Path, folder: Path = TEMPLATE) -> Path | None:

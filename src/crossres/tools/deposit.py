@@ -34,6 +34,7 @@ PRODUCTS = (
     "report.pdf",
     "report.tex",
     "references.bib",
+    "numbers.tex",
     "claims.json",
     "summary.csv",
     "figures",
