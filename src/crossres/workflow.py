@@ -122,9 +122,11 @@ class Workflow:
         return exhibits.names(kind, self.suite)
 
     @property
-    def claims(self) -> str:
-        """The file of the claims."""
-        return os.path.normpath(self.config.claims or files.CLAIMS)
+    def claims(self) -> str | None:
+        """The file of the claims: those of the thesis for its own suites, and none for others unless it is given."""
+        is_own = not suite_path(self.config).resolve().is_relative_to(files.SUITES.resolve())
+        given = self.config.claims or (None if is_own else files.CLAIMS)
+        return os.path.normpath(given) if given else None
 
     def module(self, kind: str, name: str) -> str:
         """Return the file of a figure or table."""
@@ -306,7 +308,7 @@ class Workflow:
         The Snakemake of a single job is given the result again, which it leaves as it is.
         """
         config = self.config
-        own = (Path(self.claims), *config.figures, *config.tables)
+        own = (*config.figures, *config.tables, *([Path(self.claims)] if self.claims else []))
         folders = [
             self.basedir,
             Path(self.suite_file).parent,

@@ -48,12 +48,15 @@ def test_the_example_is_planned_from_outside(mine: Path, project: Path) -> None:
 def test_the_trial_ends_with_a_report(mine: Path, project: Path) -> None:
     budget = "budget={train_images: 512, test_images: 100, epochs: 1}"
     words = ("--cores", "2", "--config", f"suite={mine / 'trial.yaml'}", "device=cpu", budget)
-    done = snakemake(project, *words, "--", "tables", "source")
+    done = snakemake(project, *words, "--", "tables", "source", "pages")
     assert done.returncode == 0, done.stdout + done.stderr
     results = project / "results/resnets_trial-truncated"
     with open(results / "summary.csv") as file:
         assert {row["run"] for row in csv.DictReader(file)} == {"big", "small_kd", "small_dkd_beta4"}
     assert "runcated" in (results / "report.tex").read_text()
+    pages = "".join(path.read_text() for path in (results / "pages").rglob("*.html"))
+    assert "DKD minus KD" in pages
+    assert "thesis" not in pages.lower()
 
 
 def test_cifar10_runs_from_a_file_of_ones_own(mine: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ rule audit:
     input:
         summary=rules.summary.output,
         records=FLOW.records,
-        claims=FLOW.claims,
+        claims=FLOW.claims or [],
         modules=FLOW.code("suites", "claims"),
     output:
         report(f"{RESULTS}/claims.json", category="Claims", labels={"document": "claims.json"}),
@@ -47,9 +47,10 @@ rule audit:
         ENVIRONMENT
     params:
         suite=FLOW.suite_file,
+        claims=option("claims", FLOW.claims),
     shell:
         "python -m crossres audit --suite {params.suite:q} --summary {input.summary:q} --records {input.records:q}"
-        " --claims {input.claims:q} --output {output:q} 2>&1 | tee {log:q}"
+        " {params.claims} --output {output:q} 2>&1 | tee {log:q}"
 
 
 # It only prints, so it runs whenever it is asked for.

@@ -171,6 +171,10 @@ class Claims(Strict):
                 raise CrossresError(f"claims.{key}: no suite has a run '{run}'{nearest(run, names)}")
 
 
+NO_CLAIMS = Claims(source="", of=Subject(dataset="shapes", networks=()), claims={})
+"""Those of a suite for which no file of claims is given."""
+
+
 def load_claims(path: Path) -> Claims:
     """Read and check the claims.
 

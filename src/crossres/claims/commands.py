@@ -14,18 +14,18 @@ from crossres.suites.config import Config, chosen_suite
 from crossres.suites.suite import load_suite
 
 
-def audit(*, suite: SuiteFile, summary: Summary, records: Records, output: Output, claims: File = files.CLAIMS) -> None:
-    """Judge the claims of the thesis by the records of a suite.
+def audit(*, suite: SuiteFile, summary: Summary, records: Records, output: Output, claims: File | None = None) -> None:
+    """Judge claims, and the suite's planned contrasts, by the records of a suite.
 
     Args:
-        claims: YAML file of the claims.
+        claims: YAML file of the claims; without it, the contrasts alone are judged.
     """
     from crossres.claims import audit as auditing
-    from crossres.claims.claim import load_claims
+    from crossres.claims.claim import NO_CLAIMS, load_claims
     from crossres.records.summary import read_summary
 
     files.check_root()
-    document = load_claims(claims)
+    document = load_claims(claims) if claims else NO_CLAIMS
     audited = load_suite(suite)
     document.check(audited, (load_suite(path) for path in sorted(files.SUITES.glob("*.yaml"))))
     loaded = [read_record(path) for path in records]

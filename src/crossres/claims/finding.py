@@ -125,8 +125,8 @@ class Audit(Strict):
         return {finding.id: finding.verdict for finding in self.findings}
 
     def counts(self) -> dict[str, int]:
-        """Return how many claims got each verdict, best first, without verdicts that no claim got."""
-        given = [finding.verdict for finding in self.findings]
+        """Return how many claims, or contrasts where there are none, got each verdict, best first."""
+        given = [one.verdict for one in self.findings or self.contrasts]
         return {verdict: given.count(verdict) for verdict in get_args(Verdict) if verdict in given}
 
     def mismatches(self, required: Mapping[str, str]) -> list[str]:
@@ -168,22 +168,31 @@ def audit_text(audit: Audit, reasons: bool = False) -> str:
         single = finding.single
         found = (found_text(finding), interval_text(single.estimate), p_text(single.estimate))
         rows.append((finding.id, finding.verdict, reported_text(single), *found))
+    if not audit.findings:
+        rows = [(one.id, one.verdict, one.reported or "", *estimate_texts(one.estimate)) for one in audit.contrasts]
     text = tabulate(
         rows,
-        ["claim", "verdict", "reported", "found", "95 % interval", "p"],
+        ["claim" if audit.findings else "contrast", "verdict", "reported", "found", "95 % interval", "p"],
         tablefmt="simple",
         colalign=("left", "left", "right", "right", "right", "right"),
         disable_numparse=True,
     )
     if reasons:
-        lines = [f"{finding.id}: {finding.verdict}: {finding.reason}" for finding in audit.findings]
+        judged = audit.findings or audit.contrasts
+        lines = [f"{one.id}: {one.verdict}: {one.reason}" for one in judged]
         text = "\n".join([text, "", *lines])
-    counts = f"suite {audit.suite}, {len(audit.findings)} claims: {counts_text(audit)}"
-    return f"{text}\n\n{textwrap.fill(counts, 120)}"
+    return f"{text}\n\n{textwrap.fill(f'suite {audit.suite}, {judged_text(audit)}', 120)}"
 
 
 def counts_text(audit: Audit) -> str:
     return ", ".join(f"{verdict} {number}" for verdict, number in audit.counts().items())
+
+
+def judged_text(audit: Audit) -> str:
+    """Return how many claims, or contrasts where no claims are given, got each verdict."""
+    what = "claims" if audit.findings else "planned contrasts"
+    total = len(audit.findings or audit.contrasts)
+    return f"{total} {what}: {counts_text(audit)}" if total else "no claims and no planned contrasts"
 
 
 def found_text(finding: Finding) -> str:
@@ -229,6 +238,11 @@ def interval_text(estimate: Estimate | None) -> str:
         return ""
     digits = decimals(estimate)
     return f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
+def estimate_texts(estimate: Estimate | None) -> tuple[str, str, str]:
+    """Return a number, its interval and its p; nothing of a number that is not there."""
+    return value_text(estimate) if estimate else "", interval_text(estimate), p_text(estimate)
 
 
 def decimals(estimate: Estimate) -> int:

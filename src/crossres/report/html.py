@@ -14,13 +14,14 @@ import jinja2
 from markupsafe import Markup, escape
 from tabulate import tabulate
 
-from crossres.claims.finding import VERDICTS, Audit, counts_text
+from crossres.claims.finding import VERDICTS, Audit, ContrastFinding, estimate_texts, judged_text
 from crossres.files import TEMPLATES, write_atomic
 from crossres.report import exhibits, tables
 from crossres.report.evidence import ClaimRow, claim_rows
 from crossres.report.execution import Execution
 from crossres.report.facts import Facts
 from crossres.report.inputs import ReportInputs
+from crossres.report.numbers import minus
 from crossres.report.tabular import MISSING
 from crossres.report.words import to_html
 
@@ -65,8 +66,10 @@ def first_page(inputs: ReportInputs, records: Sequence[Path], figures: Path) -> 
             drawn = base64.b64encode((figures / f"{name}.svg").read_bytes()).decode()
             text, shown = caption("figures", name, facts), Markup('<img alt="{}" src="{}{}">\n<p>{}</p>')
             parts.append(shown.format(text.striptags(), "data:image/svg+xml;base64,", drawn, text))
-    verdicts = [(row.finding.statement, marked(row.finding.verdict)) for row in claim_rows(inputs.audit)]
-    parts.append(table(["Claim", "Verdict"], verdicts, ()))
+    verdicts = [(finding.statement, marked(finding.verdict)) for finding in inputs.audit.findings]
+    verdicts = verdicts or [(contrast.title, marked(contrast.verdict)) for contrast in inputs.audit.contrasts]
+    if verdicts:
+        parts.append(table(["Claim", "Verdict"], verdicts, ()))
     files: dict[str, list[Markup]] = {}
     for record, path in zip(inputs.records, records, strict=True):
         link = Markup("<a href=\"javascript:app.showResultInfo('{}')\">{}</a>")
@@ -78,17 +81,25 @@ def first_page(inputs: ReportInputs, records: Sequence[Path], figures: Path) -> 
 
 
 def claims_page(audit: Audit) -> str:
-    """Return the page of the verdicts: every claim, what was found, and the reason."""
+    """Return the page of the verdicts: on the claims or, where none are given, on the planned contrasts."""
     heads = ["Claim", "Verdict", "Reported", "Found", "95 % interval", "p", "Why"]
-    counts = counts_text(audit)
-    about = f"{len(audit.findings)} claims of {audit.source}, judged by the records of suite {audit.suite}: {counts}."
-    return page("Claims", about, table(heads, map(_claim_cells, claim_rows(audit)), range(2, 6)), VERDICTS)
+    source = f" Source of the claims: {audit.source}." if audit.source else ""
+    about = f"Judged by the records of suite {audit.suite}: {judged_text(audit)}.{source}"
+    meanings = {verdict: VERDICTS[verdict] for verdict in audit.counts()}
+    rows = [*map(_claim_cells, claim_rows(audit))] or [*map(_contrast_cells, audit.contrasts)]
+    return page("Claims", about, table(heads, rows, range(2, 6)) if rows else "", meanings)
 
 
 def _claim_cells(row: ClaimRow) -> list[str]:
     finding = row.finding
     claim = Markup("{}<small>{} · {}</small>").format(finding.statement, finding.id, finding.where)
     return [claim, marked(finding.verdict), row.reported, row.found, row.interval, row.p, finding.reason]
+
+
+def _contrast_cells(contrast: ContrastFinding) -> list[str]:
+    title = Markup("{}<small>{}</small>").format(contrast.title, contrast.id)
+    found = map(minus, estimate_texts(contrast.estimate))
+    return [title, marked(contrast.verdict), contrast.reported or MISSING, *found, contrast.reason]
 
 
 def marked(verdict: str) -> Markup:

@@ -48,7 +48,7 @@ class _Config(Strict):
     runs_per_gpu: Count = 1
     """Number of runs that share one GPU at a time; their memory adds up, and without NVIDIA's MPS they take turns."""
     claims: Path | None = None
-    """File of the claims to judge; those of the thesis when null."""
+    """File of the claims to judge. When null, those of the thesis for the suites of this project, else none."""
     figures: list[Path] = []
     """Figures of your own: Python files like those of `src/crossres/report/figures/`."""
     tables: list[Path] = []
