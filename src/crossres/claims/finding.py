@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 from tabulate import tabulate
@@ -124,9 +124,14 @@ class Audit(Strict):
     def verdicts(self) -> dict[str, str]:
         return {finding.id: finding.verdict for finding in self.findings}
 
+    @property
+    def judged(self) -> Sequence[Finding | ContrastFinding]:
+        """The claims or, where none are given, the planned contrasts."""
+        return self.findings or self.contrasts
+
     def counts(self) -> dict[str, int]:
-        """Return how many claims, or contrasts where there are none, got each verdict, best first."""
-        given = [one.verdict for one in self.findings or self.contrasts]
+        """Return how many of them got each verdict, best first."""
+        given = [one.verdict for one in self.judged]
         return {verdict: given.count(verdict) for verdict in get_args(Verdict) if verdict in given}
 
     def mismatches(self, required: Mapping[str, str]) -> list[str]:
@@ -178,8 +183,7 @@ def audit_text(audit: Audit, reasons: bool = False) -> str:
         disable_numparse=True,
     )
     if reasons:
-        judged = audit.findings or audit.contrasts
-        lines = [f"{one.id}: {one.verdict}: {one.reason}" for one in judged]
+        lines = [f"{one.id}: {one.verdict}: {one.reason}" for one in audit.judged]
         text = "\n".join([text, "", *lines])
     return f"{text}\n\n{textwrap.fill(f'suite {audit.suite}, {judged_text(audit)}', 120)}"
 
@@ -191,7 +195,7 @@ def counts_text(audit: Audit) -> str:
 def judged_text(audit: Audit) -> str:
     """Return how many claims, or contrasts where no claims are given, got each verdict."""
     what = "claims" if audit.findings else "planned contrasts"
-    total = len(audit.findings or audit.contrasts)
+    total = len(audit.judged)
     return f"{total} {what}: {counts_text(audit)}" if total else "no claims and no planned contrasts"
 
 

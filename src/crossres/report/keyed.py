@@ -51,7 +51,7 @@ def _counts(inputs: ReportInputs) -> Keyed:
     if facts.runs("teacher"):
         yield "training_time.teachers", Execution(facts).training_time("teacher")
     yield "claims", len(evidence.claims)
-    for verdict in VERDICTS:
+    for verdict in VERDICTS if evidence.claims else ():
         yield f"claims.{verdict.replace(' ', '-')}", verdicts.get(verdict, 0)
     yield "figures.compared", len(evidence.compared)
     yield "figures.disagreeing", evidence.disagreeing
