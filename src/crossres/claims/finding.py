@@ -250,12 +250,12 @@ def estimate_texts(estimate: Estimate | None) -> tuple[str, str, str]:
 
 
 def decimals(estimate: Estimate) -> int:
-    """Return the decimals of a number and its interval: two, none for a count, more for a narrow interval."""
+    """Return the decimals of a number and its interval: two, none for a count, up to four for a narrow interval."""
     if estimate.low is None or estimate.high is None:
         size = abs(estimate.value)
         return 0 if size == int(size) else 2 if size >= 0.01 else 1 - math.floor(math.log10(size))
     width = estimate.high - estimate.low
-    return max(2, 1 - math.floor(math.log10(width))) if width > 0 else 2
+    return min(max(2, 1 - math.floor(math.log10(width))), 4) if width > 1e-9 else 2
 
 
 def p_text(estimate: Estimate | None) -> str:
