@@ -92,7 +92,7 @@ LIST_TYPES = ("list_type", "tuple_type")
 def _explain(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    key = ".".join(str(part) for part in first["loc"] if "[" not in str(part))  # without the branches of a union
+    key = ".".join(_written(model, first["loc"]))
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key{nearest(str(first['loc'][-1]), _siblings(model, first['loc'][:-1]))}{rest}"
     if first["type"] == "union_tag_invalid":
@@ -112,8 +112,24 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     return f"{key}: {message}{got}{rest}" if key else f"{message}{got}{rest}"
 
 
+def _written(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return a place as the user wrote it: without the branches of a union, and the tags that chose them."""
+    kept: list[int | str] = []
+    for part in location:
+        models = _models_at(model, tuple(kept))
+        is_tag = any(part in _tags(m) for m in models) and not any(part in m.model_fields for m in models)
+        if "[" not in str(part) and not is_tag:
+            kept.append(part)
+    return list(map(str, kept))
+
+
 def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Return the keys that are allowed at a place, in their order."""
+    return list(dict.fromkeys(name for m in _models_at(model, location) for name in m.model_fields))
+
+
+def _models_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """Return the documents that may stand at a place."""
     models: list[Any] = [model]
     for part in location:
         fields = [m.model_fields[part].annotation for m in models if _is_model(m) and part in m.model_fields]
@@ -122,7 +138,7 @@ def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[s
             continue
         tagged = [m for m in models if _is_model(m) and part in _tags(m)]
         models = tagged or models
-    return list(dict.fromkeys(name for m in models if _is_model(m) for name in m.model_fields))
+    return [m for m in models if _is_model(m)]
 
 
 def _is_model(thing: Any) -> bool:

@@ -58,7 +58,7 @@ def test_a_figure_and_a_table_keep_their_contract(kind: str, mark: str, inputs: 
         assert module.caption(inputs.facts).endswith(".") and f"[{mark}:{name}]" in module.reference(inputs.facts), name
     for name in exhibits.names(kind, inputs.suite):
         text = (written / f"captions/{name}.html").read_text(encoding="utf-8")
-        assert len(text) > 80 and not re.search(r"[\\${}*[]", text), name
+        assert text.strip() and not re.search(r"[\\${}*[]", text), name
 
 
 def test_an_unknown_figure_is_named() -> None:

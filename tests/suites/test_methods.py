@@ -524,7 +524,8 @@ def test_each_method_is_read_by_its_name_which_is_that_of_its_file(method: type[
 def test_each_method_says_what_the_report_needs(method: type[Method]) -> None:
     assert all(field.description for field in method.model_fields.values())
     assert all(field.title for name, field in method.model_fields.items() if name != "method")
-    assert not method.citation or f"{{{method.citation}," in Path("paper/references.bib").read_text()
+    cited = re.findall(r"@\w+\{(\S+),", Path("paper/references.bib").read_text())
+    assert not method.citation or method.citation in cited, f"{method.citation} is not in paper/references.bib"
     paragraph = method.in_report("the runs")
     assert "(the runs)" in paragraph
     assert bool(method.formula) == ("[equation]" in method.paragraph) == (method.formula + "\n\\end" in paragraph)

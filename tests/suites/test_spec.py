@@ -97,7 +97,7 @@ def test_mini_selects_on_held_out_images_and_pairs_its_teachers() -> None:
     [
         (
             {"runs": {"kd": {"objective": {"temperatur": 3}}}},
-            r"kd\.temperatur: unknown key; did you mean 'temperature'",
+            r"objective\.temperatur: unknown key; did you mean 'temperature'",
         ),
         ({"runs": {"kd": {"optimisation": {"epoch": 3}}}}, r"optimisation\.epoch: unknown key.*'epochs'"),
         ({"runs": {"kd": {"teacher": "bigg"}}}, r"no run 'bigg'; did you mean 'big'"),

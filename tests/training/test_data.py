@@ -23,7 +23,7 @@ from crossres.suites.datasets import DATASETS
 from crossres.suites.spec import Dataset, FolderDataset, View
 from crossres.suites.suite import load_suite
 from crossres.training import commands, shapes
-from crossres.training.acquire import cifar_files, prepare, store_folder
+from crossres.training.acquire import cifar_files, layout, prepare, store_folder
 from crossres.training.augment import Stream
 from crossres.training.data import Splits, class_names, load_splits
 from tests import cifar
@@ -93,6 +93,12 @@ def test_every_published_set_has_its_files_and_their_digests(name: str) -> None:
     published = cifar_files(name)
     assert len(published.md5) == len(published.train_list) + len(published.test_list) + 1
     assert all(len(md5) == 32 for md5 in published.md5.values())
+
+
+@pytest.mark.parametrize("kept", ["SVHN", "Nothing"])
+def test_a_set_that_torchvision_keeps_otherwise_is_refused(kept: str) -> None:
+    with pytest.raises(CrossresError, match=f"torchvision's {kept} is not kept in CIFAR's format"):
+        layout(DATASETS["cifar10"]._replace(files=kept))
 
 
 @pytest.fixture

@@ -140,14 +140,14 @@ class Audit(Strict):
         Raises:
             CrossresError: When there is no such claim or verdict, naming the nearest.
         """
-        found = self.verdicts()
+        found, reasons = self.verdicts(), {finding.id: finding.reason for finding in self.findings}
         for name, verdict in required.items():
             if name not in found:
                 raise CrossresError(f"no claim '{name}'{nearest(name, found)}")
             if verdict not in VERDICTS:
                 raise CrossresError(f"no verdict '{verdict}'{nearest(verdict, VERDICTS)}")
         return [
-            f"{name} is '{found[name]}', required is '{wanted}'"
+            f"{name} is '{found[name]}', required is '{wanted}' ({reasons[name]})"
             for name, wanted in required.items()
             if found[name] != wanted
         ]

@@ -25,6 +25,7 @@ from crossres import files
 from crossres.base import CrossresError
 from crossres.files import read_json
 from crossres.records.record import Record, read_record
+from crossres.suites.datasets import DatasetInfo
 from crossres.suites.passes import Sharing, TeacherLogits, pass_key, steps_per_epoch, stored_passes
 from crossres.suites.spec import Model, Spec
 from crossres.training.models import parameter_count, skeleton, try_out
@@ -208,6 +209,8 @@ class Plan:
     """Of the stored logits while they last."""
     stored: list[str]
     """Which logits are stored, and for whom."""
+    dataset: DatasetInfo
+    """The images of all runs."""
 
     @property
     def hours(self) -> float:
@@ -255,8 +258,8 @@ def make_plan(
     hours_by_rule = {"train": sum(train_hours.values())}
     if stored:
         hours_by_rule["teacher_logits"] = sum(pass_hours(each.students[0]) * each.epochs for each in stored)
-    disk_gb = sum(sharing.gigabytes(2 if cuda else 4) for sharing in stored)
-    return Plan(machine, rows, hours_by_rule, live_hours, disk_gb, [_stored(sharing) for sharing in stored])
+    disk_gb, shared = sum(one.gigabytes(2 if cuda else 4) for one in stored), [_stored(one) for one in stored]
+    return Plan(machine, rows, hours_by_rule, live_hours, disk_gb, shared, specs[0].dataset.info)
 
 
 def _run_plan(spec: Spec, teacher: Spec | None, seeds: int, hours: float, cuda: bool) -> RunPlan:
@@ -284,11 +287,13 @@ def plan_text(plan: Plan) -> str:
     formats = ("", "", "", "", ".3f", "", ".2f" if plan.hours > 1 else ".4f", ".1f")
     by_rule = ", ".join(f"{rule} {_duration(hours)}" for rule, hours in plan.hours_by_rule.items())
     disk = f"disk: {plan.disk_gb:.2g} GB for stored logits, removed after their last student"
+    images, data = plan.dataset.train_images + plan.dataset.test_images, plan.dataset.title
     lines = [
         tabulate([astuple(row) for row in plan.runs], headers=headers, floatfmt=formats),
         *plan.stored,
         f"total {_duration(plan.hours)} ({by_rule}); {_duration(plan.live_hours)} with live logits",
         *([disk] if plan.stored else []),
+        f"on {data}, {images:,} images",
         f"hours on {plan.machine.name}, fitted to {plan.machine.source}; early stopping is not included",
     ]
     return "\n".join(lines)

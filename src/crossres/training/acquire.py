@@ -40,13 +40,22 @@ def cifar_files(dataset: str) -> CifarFiles:
 
 
 def layout(info: DatasetInfo) -> CifarFiles:
-    """Return the same of a data set that is described."""
+    """Return the same of a data set that is described.
+
+    Raises:
+        CrossresError: When torchvision keeps the set in another format.
+    """
     files = info.files
     if isinstance(files, CifarFiles):
         return files
     from torchvision import datasets  # takes seconds
 
-    published = getattr(datasets, files)
+    published = getattr(datasets, files, None)
+    if not all(hasattr(published, field) for field in CifarFiles._fields):
+        raise CrossresError(
+            f"{info.title}: torchvision's {files} is not kept in CIFAR's format; list files in that format "
+            "(CifarFiles), or use `dataset: {name: folder}`"
+        )
     return CifarFiles(*(getattr(published, field) for field in CifarFiles._fields))
 
 
