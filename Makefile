@@ -26,7 +26,7 @@ ifneq ($(GIVEN),)
 report arxiv: export PATH := $(CURDIR)/$(LIGHT)/bin:$(PATH)
 endif
 
-# Tests that neither train, nor export, nor run Snakemake: less than a minute on two cores.
+# Tests that neither train, nor export, nor run Snakemake.
 QUICK := tests/suites tests/claims tests/records tests/report tests/tools/test_docs.py $(wildcard tests/test_*.py)
 
 # A target whose every test is skipped, for want of something, fails; with `make STRICT= TARGET` it does not.
@@ -75,9 +75,9 @@ arxiv: $(if $(GIVEN),light,setup)  ## the source of a suite's report, as arXiv a
 docs: light  ## write the generated files: reference of the keys, JSON Schemas, results in the README
 	@python -m crossres docs
 
-quick: setup  ## what a contributor runs before a commit: lint and the fast tests, in under a minute
+quick: setup  ## what a contributor runs before a commit: lint and the fast tests, in about a minute
 	@$(call lint)
-	@python -m pytest --quiet --numprocesses 2 --dist loadfile -m "not workflow" $(QUICK)
+	@python -m pytest --quiet --numprocesses 2 --dist loadfile -m "not workflow and not slow" $(QUICK)
 
 test: setup lint  ## lint, unit tests, dry runs, the published build, the demo, runs that are killed
 	@bash envs/tex.sh

@@ -64,11 +64,13 @@ def answers(suite: Suite, means: dict[str, float], spread: float) -> list[dict[s
 # Four contrasts at the edge of what they may claim: the share of audits with any false answer.
 
 
+@pytest.mark.slow
 def test_at_the_bounds_few_audits_support_anything(suite: Suite) -> None:
     found = answers(suite, AT_THE_BOUNDS, 0.5)
     assert sum("supported" in one.values() for one in found) / AUDITS <= AT_MOST
 
 
+@pytest.mark.slow
 def test_at_the_smallest_effects_few_audits_contradict_anything(suite: Suite) -> None:
     shift = {"dkd_beta8": -1.0, "kd_64_to_32": 1.0}
     means = {run: mean + shift.get(run, 0.0) for run, mean in AT_THE_BOUNDS.items()}
@@ -77,6 +79,7 @@ def test_at_the_smallest_effects_few_audits_contradict_anything(suite: Suite) ->
     assert sum("contradicted" in one.values() for one in effects) / AUDITS <= AT_MOST
 
 
+@pytest.mark.slow
 def test_an_effect_of_interest_is_found_as_often_as_the_plan_says(suite: Suite) -> None:
     """The spread of each run is half of the spread that the suite assumes for the contrast of four."""
     power = next(one for one in powers(suite) if one.contrast == "conflict")

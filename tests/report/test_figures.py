@@ -23,6 +23,7 @@ from crossres.report.facts import Facts
 from crossres.suites.grids import Grid
 from crossres.suites.suite import load_suite
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = exhibits.names("figures")
 NO_DATA = {"fig6_cross_resolution_mechanism"}

@@ -581,6 +581,7 @@ def text_of(pdf: Path) -> str:
     return " ".join(" ".join(page.extract_text() for page in pypdf.PdfReader(pdf).pages).split())
 
 
+@pytest.mark.slow
 @needs_latex
 def test_the_pdf_is_equal_to_the_byte_wherever_it_is_built(
     published: tuple[Suite, list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -599,6 +600,7 @@ def test_the_pdf_is_equal_to_the_byte_wherever_it_is_built(
     assert b"/CreationDate" not in pdfs[0]
 
 
+@pytest.mark.slow
 @needs_latex
 def test_the_first_page_of_a_truncated_demo_says_so(demo: Suite, tmp_path: Path) -> None:
     budget = Budget(epochs=2, train_images=100)
@@ -613,6 +615,7 @@ def test_the_first_page_of_a_truncated_demo_says_so(demo: Suite, tmp_path: Path)
     assert SPECIALS in text.replace(" ", "")
 
 
+@pytest.mark.slow
 @needs_latex
 def test_a_thousand_records_are_reported(demo: Suite, tmp_path: Path) -> None:
     """Nothing grows with the square of the runs. The bounds are several times what two cores take."""
@@ -638,6 +641,7 @@ def test_a_thousand_records_are_reported(demo: Suite, tmp_path: Path) -> None:
 PRINTED = sorted({char for char in map(chr, range(33, 0x3000)) if "U+" not in escape(char)})
 
 
+@pytest.mark.slow
 @needs_latex
 def test_every_character_of_a_title_prints_or_is_named(demo: Suite, tmp_path: Path) -> None:
     """The whole of what is let through is set; everything else is refused before anything is built."""
