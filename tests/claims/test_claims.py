@@ -230,6 +230,15 @@ def test_figures_of_other_images_or_networks_are_not_compared() -> None:
     assert all(figure.agrees is None for finding in found.findings for figure in finding.figures)
 
 
+def test_a_number_of_the_teacher_alone_is_of_as_many_seeds_as_its_trainings(claims: Claims) -> None:
+    suite = load_suite(files.suite_file("mini"))
+    records = [read_record(files.shipped_record("mini", *job)) for job in suite.jobs()]
+    found = {finding.id: finding for finding in judged(suite, records, claims).findings}["superposition"]
+    assert found.single.estimate is not None
+    # Three students, one training of the teacher.
+    assert (found.verdict, found.single.estimate.seeds) == ("undecided", 1)
+
+
 # The documents
 
 
@@ -297,7 +306,7 @@ def test_the_table_has_every_claim_and_verdict(of_the_logs: Audit) -> None:
         ((0.04821, 0.04689, 0.0496), "0.0482 [0.0469, 0.0496]"),
         ((-0.00307, -0.00443, -0.00172), "-0.0031 [-0.0044, -0.0017]"),
         ((1.00076, 0.99826, 1.00326), "1.0008 [0.9983, 1.0033]"),
-        ((5.0, 5.0, 5.0), "5.00 [5.00, 5.00]"),
+        ((5.0, 5.0, 5.0), "5 [5, 5]"),
         ((84.0, None, None), "84"),
         ((0.2, None, None), "0.20"),
         ((-0.0075, None, None), "-0.0075"),

@@ -371,6 +371,17 @@ def test_compared_methods_differ_in_nothing_else(published):
     assert choice.pair([record for record in published if record.spec.objective.method != "dkd"]) is None
 
 
+def test_of_two_runs_with_one_method_that_with_the_commonest_schedule_is_compared(mini):
+    assert {"dkd_beta8", "dkd_beta8_full"} & {*choice.by_method(mini)} == {"dkd_beta8_full"}
+
+
+def test_several_seeds_are_compared_with_the_stop_by_their_mean(short):
+    stopped = [record.model_copy(update={"stopped_early": record.name == "dkd_beta8"}) for record in short]
+    (axes,) = draw("fig2_dkd_beta_comparison", stopped).axes
+    assert len([line for line in axes.lines if line.get_markerfacecolor() == "white"]) == 2
+    assert len([text for text in axes.texts if re.fullmatch(r"\d+\.\d\d", text.get_text())]) == 1
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if hasattr(figures.load(name), "has_data")])
 def test_captions_are_of_records_without_and_with_the_data(name, published, measured):
     suite = load_suite(suite_file("paper"))

@@ -40,6 +40,8 @@ def test_a_new_paper_is_built_and_the_checkout_stays_as_it_is(project: Path, pap
     assert "Your name" in tex and "mypaper" not in tex and "Alrawahi" not in tex and "thesis" not in tex.lower()
     assert "fig:seeds" in tex and "tab:minutes" in tex
     assert "teacher_helps" in (paper / "results/study/claims.json").read_text()
+    pages = "".join(path.read_text() for path in (paper / "results/study/pages").rglob("*.html"))
+    assert "A student with a teacher is more accurate" in pages and "thesis" not in pages.lower()
     assert tree(project) == before
 
 

@@ -97,7 +97,7 @@ def _finding(key: str, claim: Claim, runs: Runs, subject: Subject) -> Finding:
 
 
 def _quantity(claim: Claim, figure: ClaimedFigure, runs: Runs, subject: Subject) -> Quantity:
-    """Estimate a figure and compare it with the printed one: to the digit if it has no chance, else by tolerance."""
+    """Estimate a figure and compare it with the printed one: to the digit if it is exact, else by tolerance."""
     run, reported, measure = figure
     if missing := measure.missing(runs):
         return Quantity(run=run, reported=reported, missing=missing)
@@ -127,7 +127,7 @@ def _judge(
         return "not tested", missing or "no record can hold it"
     comparable = all(_is_of(figure.measure, runs, subject) for figure in claim.figures)
     if not comparable and (claim.measure.local or claim.direction is None):
-        return "not tested", claim.measure.local or "the figure is of other images or networks than these"
+        return "not tested", claim.measure.local or "the reported figure is of other training images or networks"
     exact = runs.published or all(figure.measure.is_exact for figure in claim.figures)
     if wrong := [figure for figure in figures if exact and figure.agrees is False]:
         rounded = all(figure.measure.is_exact and claim.tolerance for figure in claim.figures)
@@ -141,7 +141,7 @@ def _judge(
         return "matches the logs" if so else "misreported setting", _with_unit(figure.estimate, claim)
     verdict, reason = _compared(claim, figure, controls, others)
     if not comparable:
-        reason += "; for these images and networks, which are not the thesis's"
+        reason += "; for the images, networks and split of this suite"
     elif figure.agrees is not None and not exact:
         reason += f"; the figure is {'reproduced' if figure.agrees else _shown(figure, 'not reproduced: it is')}"
     return verdict, "; ".join([reason, *_failing_teachers(claim, runs)])
@@ -163,7 +163,7 @@ def _compared(claim: Claim, figure: Quantity, controls: list[ControlResult], oth
         return "not identified", f"the runs also differ in {', '.join(others)}, and no control was run"
     if said == "supported" and all(control.answer == "supported" for control in run):
         return said, f"{number}, which is {bound}" + ("; its controls agree" if run else "")
-    text = one_seed_text(found) if found.chance != "seed" else f"{number}; the claim is {bound}"
+    text = one_seed_text(found) if found.chance != "seed" else f"{number}; supported if {bound}"
     return "undecided", "; ".join([text, *map(_control_text, run)])
 
 
@@ -172,7 +172,10 @@ def _retrained(claim: Claim, figures: list[Quantity]) -> tuple[Verdict, str]:
     estimates = [(figure, figure.estimate) for figure in figures if figure.estimate]
     if any(found.chance != "seed" for _, found in estimates):
         agree = sum(figure.agrees or False for figure in figures)
-        return "undecided", f"of one seed; {agree} of {len(figures)} are within {claim.tolerance:g}"
+        return (
+            "undecided",
+            f"{agree} of {len(figures)} within {claim.tolerance:g} of the printed figure: one seed decides nothing",
+        )
     within = [_within(figure, claim.tolerance, found.low, found.high) for figure, found in estimates]
     if False in within:
         return "contradicted", _shown(figures[within.index(False)], "a new training gives")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -77,6 +78,12 @@ class EpochStatistic(Measure):
             case "median_step":
                 return float(np.median(np.abs(np.diff(values)))) if len(values) > 1 else None
         raise AssertionError(self.take)
+
+    def units(self, runs: Runs, seeds: Sequence[int]) -> int:
+        if "superposition" not in self.field:
+            return super().units(runs, seeds)
+        # The teacher's alone: students of one training of it have the same number.
+        return len({runs.records[run, seed].spec.teacher_seed for run in self.runs for seed in seeds})
 
     @property
     def is_ratio(self) -> bool:

@@ -30,7 +30,7 @@ def estimate(measure: AnyMeasure, runs: Runs, exact: bool = False) -> Estimate |
         return None
     if exact or measure.is_exact or not measure.is_trained:
         return Estimate(value=float(np.mean(values)), seeds=len(seeds), chance="none")
-    if len(values) > 1:
+    if measure.units(runs, seeds) > 1:
         return over_seeds(values, measure.is_ratio, measure.limits)
     interval = _over_images(measure, runs, seeds[0])
     found = Estimate(value=values[0], seeds=1)
@@ -54,7 +54,7 @@ def over_seeds(
 
 
 def answer(found: Estimate, bound: Bound) -> Answer:
-    """Return whether a number lies on a side: only an interval over seeds decides, or a number without chance."""
+    """Return whether a number lies on a side: only an interval over seeds decides, or a number that needs none."""
     if found.chance == "none":
         return "supported" if bound.holds(found.value, found.value) else "contradicted"
     if found.chance != "seed" or found.low is None or found.high is None:

@@ -19,9 +19,9 @@ VERDICTS: dict[str, str] = {
     "matches the logs": "the figure or setting is what the thesis's logs, or the networks, give",
     "rounded": "correct arithmetic on rounded counts; the exact figure differs in its last digits",
     "misreported setting": "the text gives a setting, or the run that a figure is of, otherwise than the logs",
-    "supported": "the interval over seeds, or a number without chance, lies wholly where the claim puts it",
+    "supported": "the interval over seeds, or a number that needs no interval, lies wholly where the claim puts it",
     "undecided": "the interval over seeds lies on both sides, or there is one seed",
-    "contradicted": "the interval over seeds, or a number without chance, lies wholly elsewhere",
+    "contradicted": "the interval over seeds, or a number that needs no interval, lies wholly elsewhere",
     "not identified": "the runs differ in more than the cause that the claim names, and no control was run",
     "confounded": "a control was run, and contradicts the cause that the claim names",
     "not tested": "the suite lacks a run or a figure that the claim needs",
@@ -38,7 +38,7 @@ class Estimate(Strict):
     high: float | None = None
     """Ends of the 95 % interval; None where there is none."""
     chance: Literal["none", "image", "seed"] | None = None
-    """What the interval is over: seeds, or the test images of one seed. `none` is a number without chance, such as a
+    """What the interval is over: seeds, or the test images of one seed. `none` is a number that needs none, such as a
     setting; null one of which a single seed is known."""
     p: float | None = None
     """p of the t test over seeds, of a planned contrast."""
@@ -251,11 +251,11 @@ def estimate_texts(estimate: Estimate | None) -> tuple[str, str, str]:
 
 def decimals(estimate: Estimate) -> int:
     """Return the decimals of a number and its interval: two, none for a count, up to four for a narrow interval."""
-    if estimate.low is None or estimate.high is None:
-        size = abs(estimate.value)
-        return 0 if size == int(size) else 2 if size >= 0.01 else 1 - math.floor(math.log10(size))
-    width = estimate.high - estimate.low
-    return min(max(2, 1 - math.floor(math.log10(width))), 4) if width > 1e-9 else 2
+    width = 0.0 if estimate.low is None or estimate.high is None else estimate.high - estimate.low
+    if width > 1e-9:
+        return min(max(2, 1 - math.floor(math.log10(width))), 4)
+    size = abs(estimate.value)
+    return 0 if size == int(size) else 2 if size >= 0.01 else 1 - math.floor(math.log10(size))
 
 
 def p_text(estimate: Estimate | None) -> str:

@@ -44,6 +44,10 @@ class Measure(Strict):
         """Why the number says nothing about other networks and images than its own; None where it does."""
         return None
 
+    def units(self, runs: Runs, seeds: Sequence[int]) -> int:
+        """Return how many trainings the numbers of some seeds are of."""
+        return len(seeds)
+
     @property
     def is_ratio(self) -> bool:
         """Whether it is a ratio, whose mean and interval are taken of its logarithm."""

@@ -114,7 +114,7 @@ class Ratio(Measure):
 
     @property
     def local(self) -> str | None:
-        return "minutes are those of its networks, images and machine" if self.column == MINUTES else None
+        return "minutes depend on the networks, the images and the machine" if self.column == MINUTES else None
 
     @property
     def is_ratio(self) -> bool:
@@ -156,7 +156,7 @@ class SettingsCount(Measure):
 
     @property
     def local(self) -> str | None:
-        return "what is set here is not what the thesis set"
+        return "the settings here are not those of the thesis"
 
 
 class RankCorrelation(Measure):

@@ -76,6 +76,7 @@ class Evidence:
         """Printed figures that could be compared."""
         self.disagreeing = sum(figure.agrees is False for figure in self.compared)
         self.untested_controls = sum(control.missing is not None for control in controls)
+        self.controls_of_one_seed = any(found.estimate and found.estimate.chance == "image" for found in controls)
         self.contrasts = audit.contrasts
 
     def claim(self, name: str) -> ClaimRow:
@@ -125,13 +126,13 @@ class Evidence:
 
     @property
     def contrast_rows(self) -> list[list[str]]:
-        """The planned contrasts of the suite."""
-        rows = []
+        """The planned contrasts of the suite; without their families where there are none."""
+        rows, families = [], any(contrast.family for contrast in self.contrasts)
         for contrast in self.contrasts:
             found = contrast.estimate
             value = number_text(found).replace(" ", "\u00a0") if found else MISSING
-            family = contrast.family or MISSING
-            rows.append([contrast.title, value, contrast.condition, p_text(found), family, contrast.verdict])
+            family = [contrast.family or MISSING] if families else []
+            rows.append([contrast.title, value, contrast.condition, p_text(found), *family, contrast.verdict])
         return rows
 
     @property

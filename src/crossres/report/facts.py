@@ -58,9 +58,20 @@ class Facts:
         """Return the students of a teacher."""
         return [run for run, spec in self.specs.items() if spec.teacher == teacher]
 
+    @property
+    def shared_teachers(self) -> list[str]:
+        """The teachers of which one training teaches a student in several seeds."""
+        trainings = {run: {record.spec.teacher_seed for record in found} for run, found in self.by_run.items()}
+        shared = {self.specs[run].teacher for run, found in self.by_run.items() if len(found) > len(trainings[run])}
+        return [run for run in self.by_run if run in shared]
+
     def with_method(self, method: str) -> list[str]:
         """Return the runs with one method."""
         return [run for run, spec in self.specs.items() if spec.objective.method == method]
+
+    def stopped_early(self, runs: Iterable[str]) -> bool:
+        """Tell whether a training of these runs was stopped early."""
+        return any(record.stopped_early for run in runs for record in self.by_run[run])
 
     # Names
 

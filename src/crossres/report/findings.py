@@ -8,6 +8,8 @@ from crossres.report.comparisons import Comparisons
 from crossres.report.facts import Facts
 from crossres.report.numbers import Number, listing
 
+LONG_EPOCHS = 40
+"""Epochs from which on the mean of a training's last ten is taken as its level at the end."""
 LEVELS = ("above", "below", "level with")
 
 
@@ -95,6 +97,10 @@ class Findings:
 
     @property
     def selected_on_test_by_gain(self) -> list[str]:
-        """The runs whose epoch is selected on the test images, from the least gained by the selection to the most."""
+        """The runs whose epoch is selected on the test images, from the least gained by the selection to the most.
+
+        Without the shortest ones, whose last ten epochs are most of the training.
+        """
         chosen = [run for run, spec in self.facts.specs.items() if spec.optimisation.select == "best_on_test"]
+        chosen = [run for run in chosen if len(self.facts.record(run).history) >= LONG_EPOCHS]
         return sorted(chosen, key=self.facts.selection_gain)

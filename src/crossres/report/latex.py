@@ -107,6 +107,12 @@ def sourced(text: str) -> Latex:
     return Latex("".join(mono(part) if index % 2 else escape(part) for index, part in enumerate(parts)))
 
 
+def keyed(text: str) -> Latex:
+    """Set the keys in a text, which have a `_`, in typewriter, and the words between them as they are."""
+    parts = re.split(r"(\b[a-z]\w*_\w+)", text)
+    return Latex("".join(mono(part) if index % 2 else escape(part) for index, part in enumerate(parts)))
+
+
 def stacked(text: str, at: str = "b") -> Latex:
     """Set the words of a narrow column's entry below each other, and break a long name after `_`.
 

@@ -136,6 +136,7 @@ def printed(value: Any, digits: int | None) -> str:
 
 def _cell(row: dict[Any, Any], column: Column) -> str:
     text = printed(row[column.key], column.digits)
+    text = text if column.digits is None else text.replace("-", "−")
     spread = printed(row[column.spread_key], column.digits) if column.spread else ""
     return (f"{text} ± {spread}" if text and spread else text) or MISSING
 

@@ -15,22 +15,25 @@ def teachers(records: Sequence[Record]) -> set[str]:
 
 
 def by_method(records: Sequence[Record]) -> list[str]:
-    """Return one run per method, such that they differ in nothing but the method; as many methods as there can be.
+    """Return one run per method, such that they differ in little but the method; as many methods as there can be.
 
     They share network, views, augmentation and teacher; a run that learns from the labels alone has no teacher. Of
-    several with one method, the first is taken.
+    several with one method, the first with the commonest schedule is taken.
     """
     runs = {record.name: record.spec for record in records}
+    schedules = [spec.optimisation for spec in runs.values() if spec.teacher]
     teaching = teachers(records)
     alone: defaultdict[Hashable, dict[str, str]] = defaultdict(dict)
     taught: defaultdict[tuple[Hashable, Hashable], dict[str, str]] = defaultdict(dict)
-    for spec in (spec for run, spec in runs.items() if run not in teaching):
+    candidates = [spec for run, spec in runs.items() if run not in teaching]
+    for spec in sorted(candidates, key=lambda spec: -schedules.count(spec.optimisation)):
         network = (spec.model, spec.view, spec.augmentation)
         group = taught[network, (spec.teacher, spec.teacher_view)] if spec.teacher else alone[network]
         group.setdefault(method_name(spec), spec.run)
-    return max(
+    chosen: list[str] = max(
         ([*alone[network].values(), *group.values()] for (network, _), group in taught.items()), key=len, default=[]
     )
+    return [run for run in runs if run in chosen]
 
 
 def pair(records: Sequence[Record]) -> tuple[str, str] | None:

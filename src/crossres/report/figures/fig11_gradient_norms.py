@@ -35,7 +35,7 @@ def caption(facts: Facts) -> str:
     return (
         "Left: mean norm of the gradients before clipping, by epoch, on a logarithmic scale; the dotted line marks the "
         f"norm to which they are clipped. Right: share of the steps whose gradients were clipped{seeds}. One run per "
-        f"method{named}, with everything else alike."
+        f"method{named}, of the same networks, augmentation and teacher."
     )
 
 

@@ -12,6 +12,7 @@ from crossres.suites.names import model_name
 from crossres.suites.spec import Spec
 from crossres.suites.suite import Suite
 
+PREFIX = "EfficientNet"
 RUNS = ()
 SECTION = "results"
 ORDER = 9
@@ -28,11 +29,14 @@ def has_data(records: Sequence[Record]) -> bool:
 
 
 def caption(facts: Facts) -> str:
+    specs = facts.specs.values()
+    seeds = "; means over seeds" if facts.several_seeds else ""
+    without = ", without the prefix EfficientNet" if any(PREFIX in model_name(spec) for spec in specs) else ""
+    stride = " and a changed first stride" if any(spec.model.stem_stride for spec in specs) else ""
     return (
         "Test accuracy of each run against the multiply-accumulates (MACs) of a forward pass of one image, on a "
-        "logarithmic scale; means over seeds. The names above the "
-        "marks are those of the networks, without the prefix EfficientNet, with the side of their input and a changed "
-        "first stride."
+        f"logarithmic scale{seeds}. The names above the marks are those of the networks{without}, with the side of "
+        f"their input{stride}."
     )
 
 
@@ -72,4 +76,4 @@ def draw(data: RunData) -> Figure:
 def _network(spec: Spec) -> str:
     """Name a network, its resolution and the first stride where it is not the usual one."""
     stride = "" if spec.model.stem_stride is None else f", stride {spec.model.stem_stride}"
-    return f"{model_name(spec).removeprefix('EfficientNet').lstrip('-')}, {spec.view.resolution_px} px{stride}"
+    return f"{model_name(spec).removeprefix(PREFIX).lstrip('-')}, {spec.view.resolution_px} px{stride}"

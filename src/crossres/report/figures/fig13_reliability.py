@@ -32,11 +32,12 @@ def _shown(records: Sequence[Record]) -> list[str]:
 
 
 def caption(facts: Facts) -> str:
+    seeds = ", all seeds together," if facts.several_seeds else ""
     return (
         "Reliability: share of the test images that are classified correctly, by the probability of the predicted "
-        "class, in 15 bins [cite:guo2017calibration]. Left: teachers. Right: one run per method, with everything else "
-        "alike. On the dotted line confidence equals accuracy; below it a network is overconfident. Bins are taken "
-        f"over all seeds; one with fewer than {FEWEST_IMAGES} images is left out."
+        "class, in 15 bins [cite:guo2017calibration]. Left: teachers. Right: one run per method, of the same "
+        "networks, augmentation and teacher. On the dotted line confidence equals accuracy; below it a network is "
+        f"overconfident. Bins with fewer than {FEWEST_IMAGES} images{seeds} are left out."
     )
 
 

@@ -27,10 +27,11 @@ def has_data(records: Sequence[Record]) -> bool:
 
 def caption(facts: Facts) -> str:
     first, second = (facts.label(run) for run in choice.pair(facts.records) or ("", ""))
+    seeds = ", with the range of the seeds" if facts.several_seeds else ""
     return (
-        f"{second} minus {first}, two students that differ in the method alone, in points. Left: share of the test "
-        "images of each superclass (row) that are predicted to be of each superclass (column, in the same order). "
-        "Right: test accuracy of each class, the classes in the order of the difference, with the range of the seeds."
+        f"{second} minus {first}, two students with the same network, augmentation and teacher, in points. Left: "
+        "share of the test images of each superclass (row) that are predicted to be of each superclass (column, in the "
+        f"same order). Right: test accuracy of each class, the classes in the order of the difference{seeds}."
     )
 
 

@@ -11,10 +11,12 @@ ORDER = 3
 
 
 def caption(facts: Facts) -> str:
+    stops = ""
+    if facts.stopped_early(RUNS):
+        stops = ", crosses early stops. The learning rate at a cross shows how much of the schedule was left"
     return (
         f"Test loss of {facts.label('kd_32')} and {facts.label('dkd_beta8')} by epoch (top), and their learning rates "
-        "in per cent of the peak (bottom). Dots mark the selected epochs, crosses early stops. The learning rate at a "
-        "cross shows how much of the schedule was left."
+        f"in per cent of the peak (bottom). Dots mark the selected epochs{stops}."
     )
 
 

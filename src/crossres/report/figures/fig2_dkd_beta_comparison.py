@@ -11,11 +11,15 @@ ORDER = 4
 
 
 def caption(facts: Facts) -> str:
+    stops = "; crosses mark early stops" if facts.stopped_early(RUNS) else ""
+    if facts.stopped_early(RUNS[:1]):
+        stops += (
+            ". A ring marks the best epoch of the second run up to the stop of the first, so that the two can be "
+            "compared after the same number of epochs"
+        )
     return (
         f"Test accuracy of {facts.label('dkd_beta8')} and {facts.label('dkd_beta2')} by epoch. Dots mark the selected "
-        "epochs, with their accuracy in per cent beside the names; crosses mark early stops. Where the first run was "
-        "stopped early, a ring marks the best epoch of the second up to that stop, so that the two can be compared "
-        "after the same number of epochs."
+        f"epochs, with their accuracy in per cent beside the names{stops}."
     )
 
 
@@ -36,6 +40,7 @@ def _compare_at_stop(axes: Axes, data: RunData) -> None:
     """Mark the best of the second run up to the epoch at which the first was stopped, seed by seed."""
     colour = data.look(RUNS[1]).colour
     others = {record.spec.seed: record for record in data.seeds(RUNS[1])}
+    bests: list[tuple[int, float]] = []
     for record in data.seeds(RUNS[0]):
         stop = record.history[-1].epoch
         if not record.stopped_early or record.spec.seed not in others:
@@ -44,9 +49,12 @@ def _compare_at_stop(axes: Axes, data: RunData) -> None:
         best = max(so_far, key=lambda epoch: epoch.test_accuracy_pct)
         axes.axvline(stop, **style.RULE)
         axes.plot(best.epoch, best.test_accuracy_pct, marker="o", ms=5, mfc="white", mec=colour, mew=1.1, zorder=6)
+        bests.append((best.epoch, best.test_accuracy_pct))
+    if bests:
+        epoch, accuracy = (sum(values) / len(bests) for values in zip(*bests, strict=True))
         axes.annotate(
-            f"{best.test_accuracy_pct:.2f}",
-            xy=(best.epoch, best.test_accuracy_pct),
+            f"{accuracy:.2f}",
+            xy=(epoch, accuracy),
             xytext=(-4, 5),
             textcoords="offset points",
             color=style.text_colour(colour),

@@ -21,11 +21,12 @@ PALE = style.Look("#dcdcdc")
 
 def caption(facts: Facts) -> str:
     many = len(facts.runs("student")) + len(facts.runs("alone")) > MOST_PANELS
+    stops = "; crosses mark early stops" if facts.stopped_early(facts.runs()) else ""
     only = " that repeats a run of the thesis" if many else ""
     return (
         f"Test accuracy of all runs by epoch, with one panel per student{only}. A panel shows the student in colour, "
         "its teacher in black or grey, and all other runs pale behind them; the last panel shows their teachers alone. "
-        "Dots mark the selected epochs, with their accuracy in per cent beside the names; crosses mark early stops."
+        f"Dots mark the selected epochs, with their accuracy in per cent beside the names{stops}."
     )
 
 

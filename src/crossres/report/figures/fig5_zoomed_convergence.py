@@ -15,11 +15,16 @@ LAST_EPOCHS = 10
 
 
 def caption(facts: Facts) -> str:
+    last = max(len(record.history) for run in RUNS for record in facts.by_run[run])
+    shows_mean = last - _first_shown(last) >= LAST_EPOCHS
+    bars = (
+        "; pale bars mark the mean of the last ten. The difference is what selecting the epoch adds"
+        if shows_mean
+        else ""
+    )
     return (
         f"Test accuracy of {facts.label('kd_32_basic')}, {facts.label('kd_32')} and {facts.label('kd_64_to_32')} over "
-        "the last epochs. Dots mark the selected epochs; pale bars mark the mean of the last ten epochs where all of "
-        "them are shown. Both accuracies stand beside the lines, in per cent. Their difference is what selecting the "
-        "epoch adds."
+        f"the last epochs. Dots mark the selected epochs, with their accuracy in per cent beside the lines{bars}."
     )
 
 
@@ -30,12 +35,16 @@ def reference(facts: Facts) -> str:
 def draw(data: RunData) -> Figure:
     figure, (axes,) = style.panels(style.COLUMN_IN, 2.5)
     last = data.last_epoch(RUNS)
-    shown = SHOWN_EPOCHS if last >= 2 * SHOWN_EPOCHS else max(2, last // 4)
-    ends = [_draw_run(axes, data, run, max(1, last - shown)) for run in RUNS]
-    style.epoch_axis(axes, last, first=max(1, last - shown))
+    first = _first_shown(last)
+    ends = [_draw_run(axes, data, run, first) for run in RUNS]
+    style.epoch_axis(axes, last, first=first)
     axes.set_ylabel(style.ACCURACY_LABEL)
     labels.label_ends(axes, ends)
     return figure
+
+
+def _first_shown(last: int) -> int:
+    return max(1, last - (SHOWN_EPOCHS if last >= 2 * SHOWN_EPOCHS else max(2, last // 4)))
 
 
 def _draw_run(axes: Axes, data: RunData, run: str, first: int) -> labels.End:
@@ -43,7 +52,9 @@ def _draw_run(axes: Axes, data: RunData, run: str, first: int) -> labels.End:
     end = curves.draw_curve(axes, data, run, "test_accuracy_pct", first=first)
     curves.draw_marks(axes, data, run, "test_accuracy_pct", first=first)
     best, late = (data.mean(run, column) for column in ("accuracy_pct", "last_ten_mean_pct"))
+    text = f"{end.text}\nbest: {best:.2f}"
     if end.x - LAST_EPOCHS >= first:
+        text += f"\nlast {LAST_EPOCHS}: {late:.2f}"
         span = [end.x - LAST_EPOCHS + 1, end.x]
         axes.plot(span, [late, late], color=end.colour, linewidth=4, alpha=0.35, solid_capstyle="butt", zorder=1.5)
-    return end._replace(text=f"{end.text}\nbest: {best:.2f}\nlast {LAST_EPOCHS}: {late:.2f}")
+    return end._replace(text=text)

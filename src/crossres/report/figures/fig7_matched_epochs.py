@@ -23,16 +23,17 @@ def has_data(records: Sequence[Record]) -> bool:
 
 
 def caption(facts: Facts) -> str:
+    stops = ", pale after an early stop (cross)" if facts.stopped_early(RUNS) else ""
     return (
         f"Left: best test accuracy so far of {facts.label('kd_32')}, {facts.label('dkd_beta8')} and "
         f"{facts.label('dkd_beta2')} at equal epochs, up to the end of the shortest training; the labels give the "
-        "accuracy at that end. Right: their learning rates in per cent of the peak over the planned schedule, pale "
-        "where it was not run; of equal schedules, the wider line lies below. Crosses mark early stops."
+        f"accuracy at that end. Right: their learning rates in per cent of the peak over the planned schedule{stops}; "
+        "of equal schedules, the wider line lies below."
     )
 
 
 def reference(facts: Facts) -> str:
-    return "[fig:fig7_matched_epochs] compares the students of the claims on DKD at equal epochs."
+    return "[fig:fig7_matched_epochs] compares KD and the two DKD students at equal epochs."
 
 
 def draw(data: RunData) -> Figure:
