@@ -59,7 +59,7 @@ def cifar100_folder() -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--some-must-run", action="store_true", help="fail where every test is skipped")
-    parser.addoption("--kills", type=int, default=20, help="how often the workflow is killed at least")
+    parser.addoption("--kills", type=int, default=12, help="how often the workflow is killed at least")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
