@@ -177,8 +177,7 @@ class Workflow:
                 self.run_files(spec.teacher, spec.teacher_seed),
                 self.donor(spec.teacher, spec.teacher_seed),
             )
-            digest = teacher.trained_sha256 or (given.weights_sha256 if given else "still to be trained")
-            needed["teacher_sha256"] = digest
+            needed["teacher_sha256"] = teacher.trained_sha256 or (given.weights_sha256 if given else None)
         return needed
 
     def is_to_be_trained(self, run: str, seed: int) -> bool:

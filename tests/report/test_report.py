@@ -25,7 +25,7 @@ from crossres.report.execution import Execution
 from crossres.report.facts import Facts
 from crossres.report.findings import Findings
 from crossres.report.inputs import ReportInputs
-from crossres.report.latex import Latex, escape, keyed, mono, sourced
+from crossres.report.latex import Latex, escape, mono, sourced, with_mono_keys
 from crossres.report.numbers import Number
 from crossres.report.pdf import INSTALL_TEX, build_pdf
 from crossres.report.setup import Setup
@@ -325,8 +325,8 @@ def test_a_teacher_that_is_trained_once_for_several_seeds_is_a_limitation(
 
 
 def test_keys_in_a_reason_are_set_in_typewriter() -> None:
-    assert keyed("no run kd_32 & v2").startswith(r"no run \texttt{kd\_")
-    assert keyed("no run kd_32 & v2").endswith(r"32} \& v2")
+    assert with_mono_keys("no run kd_32 & v2").startswith(r"no run \texttt{kd\_")
+    assert with_mono_keys("no run kd_32 & v2").endswith(r"32} \& v2")
 
 
 def parsed(**runs: dict[str, object]) -> Suite:

@@ -14,6 +14,12 @@ from crossres.claims.measure import Measure, weighted
 from crossres.claims.runs import Runs
 from crossres.records.record import Epoch
 
+OF_THE_TEACHER = (
+    *("teacher_entropy", "teacher_mass_a", "teacher_mass_b"),
+    *("order_violation_share", "off_label_share", "superposition_error"),
+)
+"""Measurements of the probe on the teacher alone: students of one training of it have the same numbers."""
+
 
 class EpochStatistic(Measure):
     """A number taken from the epochs of runs, summed over these, each with its weight."""
@@ -80,9 +86,8 @@ class EpochStatistic(Measure):
         raise AssertionError(self.take)
 
     def units(self, runs: Runs, seeds: Sequence[int]) -> int:
-        if "superposition" not in self.field:
+        if self.field.rpartition(".")[2] not in OF_THE_TEACHER:
             return super().units(runs, seeds)
-        # The teacher's alone: students of one training of it have the same number.
         return len({runs.records[run, seed].spec.teacher_seed for run in self.runs for seed in seeds})
 
     @property

@@ -18,7 +18,7 @@ LEVEL = 0.05
 VERDICTS: dict[str, str] = {
     "matches the logs": "the figure or setting is what the thesis's logs, or the networks, give",
     "rounded": "correct arithmetic on rounded counts; the exact figure differs in its last digits",
-    "misreported setting": "the text gives a setting, or the run that a figure is of, otherwise than the logs",
+    "misreported setting": "the text states a setting, or names the run of a figure, differently from the logs",
     "supported": "the interval over seeds, or a number that needs no interval, lies wholly where the claim puts it",
     "undecided": "the interval over seeds lies on both sides, or there is one seed",
     "contradicted": "the interval over seeds, or a number that needs no interval, lies wholly elsewhere",

@@ -42,8 +42,9 @@ def adopt(
         teacher: Weights of the run's teacher.
         weights: ImageNet weights that the run would start from.
     """
-    from crossres.records.reuse import adopt, needs
+    from crossres.records import reuse
 
     wanted = read_spec(spec)
-    adopt(donor, wanted, needs(files.data_manifest(data, wanted.dataset.key), teacher, weights), spec.parent)
+    needed = reuse.needs(files.data_manifest(data, wanted.dataset.key), teacher, weights)
+    reuse.adopt(donor, wanted, needed, spec.parent)
     print(f"{wanted.run} seed {wanted.seed}: adopted from {donor}")

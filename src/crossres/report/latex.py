@@ -107,7 +107,7 @@ def sourced(text: str) -> Latex:
     return Latex("".join(mono(part) if index % 2 else escape(part) for index, part in enumerate(parts)))
 
 
-def keyed(text: str) -> Latex:
+def with_mono_keys(text: str) -> Latex:
     """Set the keys in a text, which have a `_`, in typewriter, and the words between them as they are."""
     parts = re.split(r"(\b[a-z]\w*_\w+)", text)
     return Latex("".join(mono(part) if index % 2 else escape(part) for index, part in enumerate(parts)))

@@ -25,7 +25,7 @@ from crossres.report.facts import Facts
 from crossres.report.findings import Findings
 from crossres.report.inputs import ReportInputs
 from crossres.report.keyed import numbers_by_key
-from crossres.report.latex import Latex, either_mode, escape, keyed, mono, sourced
+from crossres.report.latex import Latex, either_mode, escape, mono, sourced, with_mono_keys
 from crossres.report.numbers import Number, capitalised, counted, listing, portion
 from crossres.report.setup import Setup
 from crossres.report.words import to_latex
@@ -76,7 +76,7 @@ def environment(template: Path) -> jinja2.Environment:
     env.globals.update(abs=abs, counted=counted, portion=portion)
     env.filters.update(latex=Latex, mono=mono, sourced=sourced, listing=listing, capitalised=capitalised)
     env.filters["number"] = number_text
-    env.filters.update(keyed=keyed, either_mode=either_mode)
+    env.filters.update(with_mono_keys=with_mono_keys, either_mode=either_mode)
     env.filters["fixed"] = lambda number: str(Number(number, 2))
     env.filters["cells"] = lambda row: Latex(" & ".join(map(finalize, row)))
     return env

@@ -106,7 +106,7 @@ def _read_image(path: Path, side_px: int) -> NDArray[np.uint8]:
             upright = ImageOps.exif_transpose(image).convert("RGB")
             square = ImageOps.fit(upright, (side_px, side_px), Image.Resampling.BILINEAR)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CrossresError(f"{path}: not an image that can be read ({error}); mend or remove it") from None
+        raise CrossresError(f"{path}: this image cannot be read ({error}); repair or remove it") from None
     return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1).reshape(-1)
 
 
