@@ -25,8 +25,8 @@ NOT_COVERED = "container: not covered here: a GPU (--nv), docker itself, a base 
 LITERAL = ("--cores", "1", "--use-singularity")
 PYTHON = "/opt/crossres/bin/python"
 RULES = "".join(path.read_text() for path in sorted(Path("workflow/rules").glob("*.smk")))
-# `weights` is of use with ImageNet's weights alone; `claims` and `export` are asked for by hand.
-VERBS = set(re.findall(r"-m crossres (\w+)", RULES)) - {"weights", "claims", "export"}
+# Not part of a plain run: `weights` needs ImageNet's, `adopt` other results, and the rest are asked for by hand.
+VERBS = set(re.findall(r"-m crossres (\w+)", RULES)) - {"weights", "adopt", "claims", "export", "arxiv"}
 BUDGET = {"epochs": 1, "train_images": 256, "test_images": 200}
 RESULTS = "results/demo-truncated"
 BUILT = ("summary.csv", "claims.json", "figures", "tables", "report.tex", "report.pdf")
