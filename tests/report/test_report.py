@@ -477,7 +477,7 @@ def test_where_no_claim_is_tested_the_audit_is_a_sentence(demo: Suite, tmp_path:
         assert label in source_of(demo, records_of(demo), tmp_path) and label not in tex
 
 
-@pytest.mark.parametrize("name", ["paper", "controls", "lite"])
+@pytest.mark.parametrize("name", ["paper", "controls", "lite", "lite-exploratory"])
 def test_a_suite_of_the_project_says_what_the_thesis_claims_and_what_came_out(name: str, tmp_path: Path) -> None:
     suite = load_suite(suite_file(name))
     text = prose(source_of(suite, records_of(suite), tmp_path))
@@ -510,6 +510,9 @@ def test_the_command_to_rebuild_can_be_pasted(demo: Suite) -> None:
     computed = ", ".join(run for run in demo.runs if run not in ("kd_32", "dkd_beta8"))
     assert words[:-1] == ["--cores", "all", "--config", "suite=/path/to/a b.yaml", f"records=[{computed}]"]
     assert yaml.safe_load(words[-1].removeprefix("budget=")) == {"epochs": 2, "train_images": 100, "pretrained": False}
+    records = [record for record in facts_of(demo).records if record.spec.seed == 1]
+    command = rebuild.how_to_rebuild(Facts(demo, records, summarise(records)), file, ()).command
+    assert command == ["snakemake --cores all --config suite=demo \\", "'seeds=[1]'"]
 
 
 def test_the_file_of_a_suite_is_named_by_its_place(demo: Suite, tmp_path: Path) -> None:

@@ -159,6 +159,8 @@ def test_what_is_given_must_be_there(demo: Suite, folder: Path) -> None:
     compute(demo)
     ship(demo)
     check_given(Config(suite="demo", records="shipped"), demo)
+    with pytest.raises(CrossresError, match=r"seed 9 is not to be computed.* complete: 'seeds=\[1, 2\]'"):
+        check_given(Config(suite="demo", records="shipped"), demo.model_copy(update={"seeds": (9, 1, 2)}))
     one = Config(suite="demo", records=["kd_64_to_32"])
     with pytest.raises(CrossresError, match=r"weights are not here .*records=\[kd_64_to_32,teacher_64\]"):
         check_given(one, demo)

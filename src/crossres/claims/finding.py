@@ -20,7 +20,7 @@ VERDICTS: dict[str, str] = {
     "rounded": "correct arithmetic on rounded counts; the exact figure differs in its last digits",
     "misreported setting": "the text states a setting, or names the run of a figure, differently from the logs",
     "supported": "the interval over seeds, or a number that needs no interval, lies wholly where the claim puts it",
-    "undecided": "the interval over seeds lies on both sides, or there is one seed",
+    "undecided": "the interval over seeds lies on both sides, or there are too few seeds: one, or fewer than planned",
     "contradicted": "the interval over seeds, or a number that needs no interval, lies wholly elsewhere",
     "not identified": "the runs differ in more than the cause that the claim names, and no control was run",
     "confounded": "a control was run, and contradicts the cause that the claim names",

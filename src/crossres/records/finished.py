@@ -144,6 +144,8 @@ def check_given(config: Config, suite: Suite) -> None:
         # With a list, weights alone may be wanted, and then no other run's record is.
         if not computed and not isinstance(config.records, list) and not record.is_file():
             fix = "git restore it" if suite.records == "shipped" else f"compute it, then: crossres ship {config.suite}"
+            if seeds := _shipped_seeds(suite):
+                fix += f"; or show the seeds that are complete: 'seeds={seeds}'"
             raise CrossresError(f"{run} seed {seed} is not to be computed, and there is no {record}; {fix}")
         if not computed and record.is_file():
             _check_shipped(record, suite, run, seed)
@@ -155,6 +157,12 @@ def check_given(config: Config, suite: Suite) -> None:
         if not weights.is_file():
             fix = f"put them there, or compute it, too: records=[{run},{spec.teacher}]"
             raise CrossresError(f"{run} learns from {spec.teacher}, whose weights are not here ({weights}); {fix}")
+
+
+def _shipped_seeds(suite: Suite) -> list[int]:
+    """Return the seeds of the suite of which all records are shipped."""
+    missing = {seed for run, seed in suite.jobs() if not files.shipped_record(suite.suite, run, seed).is_file()}
+    return [seed for seed in suite.seeds if seed not in missing]
 
 
 def _check_shipped(path: Path, suite: Suite, run: str, seed: int) -> None:

@@ -47,10 +47,13 @@ def how_to_rebuild(facts: Facts, file: Path, given: Collection[str], root: Path 
 
 
 def _other_config(facts: Facts, given: Collection[str]) -> list[str]:
-    """Return what else the config has to say: which records are computed, and the budget."""
-    words, budget = [], facts.records[0].spec.budget
-    if given and facts.suite.records != "shipped":
-        computed = ", ".join(run for run in facts.suite.runs if run not in given)
+    """Return what else the config has to say: the seeds, which records are computed, and the budget."""
+    words, budget, suite = [], facts.records[0].spec.budget, facts.suite
+    seeds = {record.spec.seed for record in facts.records if suite.run(record.spec.run).seeds is None}
+    if seeds and seeds != set(suite.seeds):
+        words.append(f"seeds={sorted(seeds)}")
+    if given and suite.records != "shipped":
+        computed = ", ".join(run for run in suite.runs if run not in given)
         words.append(f"records=[{computed}]" if computed else "records=shipped")
     if budget is not None:
         cuts = budget.model_dump(exclude_none=True)

@@ -7,10 +7,10 @@ from crossres.suites.weights import PINNED
 
 
 def run_name(spec: Spec) -> str:
-    """Name a run as the prose does: `v2`, `teacher 32 px`, or its key where the thesis has no such run."""
-    if spec.thesis_id and not spec.teacher:
+    """Name a run as the prose does: `v2`, `teacher 32 px` for `teacher_32`, or its key."""
+    if spec.run == f"teacher_{spec.view.resolution_px}":
         return f"teacher {spec.view.resolution_px}\u00a0px"
-    return spec.thesis_id or spec.run
+    return spec.thesis_id if spec.thesis_id and spec.teacher else spec.run
 
 
 def method_name(spec: Spec) -> str:

@@ -11,7 +11,7 @@ from crossres.claims.finding import ContrastFinding
 from crossres.records.record import Record
 from crossres.report.drawing.style import LOOKS, SPARE_COLOURS, SPARE_DASHES, Look
 from crossres.suites.grids import Grid
-from crossres.suites.names import recipe_name, resolution_name
+from crossres.suites.names import recipe_name, resolution_name, run_name
 from crossres.suites.spec import Spec
 
 
@@ -50,12 +50,10 @@ class RunData:
         return self.seeds(run)[0].spec
 
     def label(self, run: str) -> str:
-        """Return a run's short name: `v3 · DKD β=8`, `teacher 64 px`, or its own name if the thesis has none."""
+        """Return a run's short name: `v3 · DKD β=8`, `teacher 64 px`, or its key if the thesis has none."""
         spec = self.spec(run)
-        if spec.thesis_id is None:
-            return run
-        if spec.teacher is None:
-            return f"teacher {spec.view.resolution_px} px"
+        if spec.thesis_id is None or spec.teacher is None:
+            return run_name(spec).replace("\u00a0", " ")
         words = [spec.objective.title]
         if spec.objective.variant:
             words.append(spec.objective.variant.replace(" ", ""))
