@@ -13,7 +13,7 @@ from benchmarks import page
 from crossres.files import BENCHMARKS
 from crossres.training.device import use_device
 
-PARTS = ("pipeline", "step", "students_32", "students_64", "points", "seeds", "startup", "memory")
+PARTS = ("pipeline", "step", "lite", "students_32", "students_64", "workers", "points", "seeds", "startup", "memory")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,7 +67,7 @@ def _measured(part: str, setting: Any, folder: Path, document: dict[str, Any]) -
         return ratios.startup(folder, setting.rounds)
     if part == "memory":
         return ratios.memory(folder)
-    return {"pipeline": ratios.pipeline, "step": ratios.step, "points": ratios.points}[part](setting)
+    return getattr(ratios, part)(setting)
 
 
 def main() -> None:

@@ -19,20 +19,21 @@ from crossres.records import provenance
 Candidates = Mapping[str, Callable[[], object]]
 
 
-def seconds(function: Callable[[], object], device: torch.device) -> float:
-    """Return what one call takes: processor time of this process on a CPU, wall-clock time on a GPU."""
+def seconds(function: Callable[[], object], device: torch.device, clock: bool = False) -> float:
+    """Return what one call takes: processor time of this process on a CPU, wall-clock time on a GPU or if asked for."""
+    now = time.perf_counter if clock or device.type == "cuda" else time.process_time
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-        started = time.perf_counter()
-        function()
-        torch.cuda.synchronize(device)
-        return time.perf_counter() - started
-    started = time.process_time()
+    started = now()
     function()
-    return time.process_time() - started
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return now() - started
 
 
-def interleaved(candidates: Candidates, device: torch.device, rounds: int, progress: str = "") -> dict[str, float]:
+def interleaved(
+    candidates: Candidates, device: torch.device, rounds: int, progress: str = "", clock: bool = False
+) -> dict[str, float]:
     """Time candidates in turn, round after round, so that a slow minute of the machine meets all of them.
 
     Args:
@@ -40,6 +41,7 @@ def interleaved(candidates: Candidates, device: torch.device, rounds: int, progr
         device: Where they compute.
         rounds: How often each is timed; each is called once before, untimed.
         progress: What to print while it goes on.
+        clock: Whether to take wall-clock time on a CPU too.
 
     Returns:
         Median seconds of a call, by name.
@@ -49,7 +51,7 @@ def interleaved(candidates: Candidates, device: torch.device, rounds: int, progr
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(rounds):
         for name, function in candidates.items():
-            times[name].append(seconds(function, device))
+            times[name].append(seconds(function, device, clock))
         print(f"\r{progress}: round {number + 1}/{rounds}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return {name: statistics.median(values) for name, values in times.items()}

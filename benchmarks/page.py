@@ -24,11 +24,17 @@ def rows(document: dict[str, Any]) -> list[tuple[str, str, str]]:
         each = ", ".join(f"{name} {value:.1f}/s" for name, value in part["images_per_s"].items())
         found.append(("student's step, logits stored", each, f"{part['ratio']:.2f}×"))
         found.append(("optimiser's step", "fused against default AdamW", f"{part['optimiser_ratio']:.2f}×"))
+    for size_px, part in document.get("lite", {}).items():
+        each = ", ".join(f"{name} {value:.1f}/s" for name, value in part["images_per_s"].items())
+        found.append((f"EfficientNet-Lite0's step at {size_px} px, logits stored", each, f"{part['ratio']:.2f}×"))
     for size_px in (32, 64):
         if part := document.get(f"students_{size_px}"):
             each = ", ".join(f"{name} {1e3 * value:.0f} ms" for name, value in part["s_per_step"].items())
             found.append((f"one student, {size_px} px teacher", each, f"{part['one_student']:.2f}×"))
             found.append((f"four students, {size_px} px teacher", "one stored pass", f"{part['four_students']:.2f}×"))
+    if part := document.get("workers"):
+        each = ", ".join(f"{name} {1e3 * value:.0f} ms" for name, value in part["s_per_step"].items())
+        found.append(("one student, 32 px teacher, by the clock", each, f"{part['ratio']:.2f}×"))
     if part := document.get("seeds"):
         saved = [part["live"][-1] / part[name][-1] for name in ("stored", "stored, same batches")]
         text = "suite `paper`, five seeds of its students, by the plan: stored logits; and with the same batches"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -64,6 +64,25 @@ class Setting(NamedTuple):
         made.begin(1, 1e-3)
         return made
 
+    def live_teacher(self, teacher_px: int) -> Callable[[Tensor], Tensor]:
+        network = self.network(self.teacher, fast=True).eval().requires_grad_(False)
+
+        @torch.no_grad()
+        def teacher(images: Tensor) -> Tensor:
+            return network(upsample(images, teacher_px).contiguous(memory_format=torch.channels_last))
+
+        return teacher
+
+    def framework(self, teacher_px: int, workers: int) -> frameworks.PlainLoop:
+        dataset = frameworks.Images(*generated(), frameworks.pil_transform(), as_pil=True)
+        batches = frameworks.loader(dataset, self.batch_size, workers)
+        student, teacher = (
+            self.network(name).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            for name in (self.student, self.teacher)
+        )
+        teacher.requires_grad_(False)
+        return frameworks.PlainLoop(student, teacher, batches, teacher_px, self.precision)
+
 
 def generated() -> tuple[Tensor, Tensor]:
     """Return 2,048 generated images and labels; what is on them does not matter here."""
@@ -111,8 +130,19 @@ def pipeline(setting: Setting) -> dict[str, Any]:
 
 
 def step(setting: Setting) -> dict[str, Any]:
-    """Compare the student's training step with stored logits, as here and with each of its parts taken back."""
-    batch = setting.stream().batch(1, 0)
+    """Compare the student's training step with stored logits, and the optimiser's alone."""
+    return {**steps(setting, 32), "optimiser_ratio": optimiser_ratio(setting)}
+
+
+def lite(setting: Setting) -> dict[str, Any]:
+    """Compare the same step of the network of suite `lite`, at the resolutions of its runs."""
+    network = setting._replace(student="timm/tf_efficientnet_lite0")
+    return {str(size_px): steps(network, size_px) for size_px in (32, 64)}
+
+
+def steps(setting: Setting, size_px: int) -> dict[str, Any]:
+    """Compare a training step with stored logits, as here and with each of its parts taken back."""
+    batch = _batch(setting, size_px)
     logits = torch.randn(setting.batch_size, CLASSES, device=setting.device)
     candidates: dict[str, Callable[[], object]] = {}
     plain = PlainStep(setting, channels_last=False, fused=False)
@@ -126,11 +156,10 @@ def step(setting: Setting) -> dict[str, Any]:
         for _ in range(5):
             captured(batch, logits)
         candidates["crossres, one graph"] = lambda: captured(batch, logits)
-    medians = interleaved(candidates, setting.device, setting.rounds, "step")
+    medians = interleaved(candidates, setting.device, setting.rounds, f"{setting.student} at {size_px} px")
     return {
         "images_per_s": {name: setting.batch_size / value for name, value in medians.items()},
         "ratio": medians["contiguous, AdamW"] / min(medians[name] for name in medians if name.startswith("crossres")),
-        "optimiser_ratio": optimiser_ratio(setting),
     }
 
 
@@ -169,18 +198,7 @@ def optimiser_ratio(setting: Setting) -> float:
 
 def students(setting: Setting, teacher_px: int) -> dict[str, Any]:
     """Compare a student's step, data to optimiser, with a framework's loop; alone, and four to one stored pass."""
-    network = setting.network(setting.teacher).eval().requires_grad_(False)
-    plain_network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    accelerate(network, setting.device)
-
-    @torch.no_grad()
-    def teacher(images: Tensor) -> Tensor:
-        return network(upsample(images, teacher_px).contiguous(memory_format=torch.channels_last))
-
-    dataset = frameworks.Images(*generated(), frameworks.pil_transform(), as_pil=True)
-    batches = frameworks.loader(dataset, setting.batch_size, setting.workers)
-    student = setting.network(setting.student).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    framework = frameworks.PlainLoop(student, plain_network, batches, teacher_px, setting.precision)
+    teacher, framework = setting.live_teacher(teacher_px), setting.framework(teacher_px, setting.workers)
     live, stored, stream = setting.step(teacher, True), setting.step(None, True), endless(setting.stream())
     logits = torch.randn(setting.batch_size, CLASSES, device=setting.device)
     medians = interleaved(
@@ -201,6 +219,34 @@ def students(setting: Setting, teacher_px: int) -> dict[str, Any]:
         "by_students": by_students(medians),
         "loss_difference": loss_difference(),
     }
+
+
+def workers(setting: Setting) -> dict[str, Any]:
+    """Compare such a step by the clock, since the work of a DataLoader's workers is not this process's time.
+
+    What the workers load while another candidate is timed is a gift to theirs.
+    """
+    live, stream = setting.step(setting.live_teacher(32), True), endless(setting.stream())
+    candidates: dict[str, Callable[[], object]] = {
+        "framework": setting.framework(32, 0).step,
+        "framework, 2 workers": setting.framework(32, 2).step,
+        "live": lambda: live(next(stream)),
+    }
+    several = {name: functools.partial(_repeated, call, STEPS) for name, call in candidates.items()}
+    medians = interleaved(several, setting.device, setting.rounds, "workers of the DataLoader", clock=True)
+    return {
+        "s_per_step": {name: value / STEPS for name, value in medians.items()},
+        "ratio": medians["framework, 2 workers"] / medians["live"],
+    }
+
+
+STEPS = 10
+"""Steps that are timed together, of which two workers can have prepared four batches before."""
+
+
+def _repeated(call: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        call()
 
 
 def by_students(medians: dict[str, float]) -> dict[str, list[float]]:

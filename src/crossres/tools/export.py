@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import secrets
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from crossres import files
 from crossres.base import CrossresError
-from crossres.files import dump_json, sync, write_atomic
+from crossres.files import dump_json, sha256, sync, write_atomic
 from crossres.records.record import Record, read_record
 from crossres.suites.datasets import Normalisation
 from crossres.suites.spec import Spec
@@ -174,14 +173,14 @@ def export(chosen: EvaluatedRun, suite: Suite, data_root: Path, output: Path) ->
         raise CrossresError(f"{data_root}: not the {spec.dataset.name} that {chosen.record_file} was computed with")
     names = class_names(spec.dataset, data_root)
     contents = {"model.safetensors": weights, "record.json": chosen.record_file.read_bytes()}
-    notes = {f"{name}.sha256": _sha256(content) for name, content in contents.items()}
+    notes = {f"{name}.sha256": sha256(content) for name, content in contents.items()}
     notes["class_names"] = json.dumps(names)
     contents["model.onnx"], opset = to_onnx(Deployed(network, normalisation), spec, notes)
     parity = measure_parity(contents["model.onnx"], network, *images.test, normalisation)
     if not parity.max_abs_difference <= TOLERANCE:  # so that NaN fails as well
         differ = f"differ by up to {parity.max_abs_difference:.1e}, more than {TOLERANCE:.0e}"
         raise CrossresError(f"{spec.run} seed {spec.seed}: the logits of ONNX and PyTorch {differ}; nothing is written")
-    digests = {name: _sha256(content) for name, content in contents.items()}
+    digests = {name: sha256(content) for name, content in contents.items()}
     exported = Exported(names, *normalisation, _stem(network, spec), opset, parity, digests)
     contents["config.json"] = (dump_json(model_config(record, exported)) + "\n").encode()
     contents[CARD] = model_card(record, chosen.teacher, suite, chosen.reason, exported).encode()
@@ -281,7 +280,7 @@ def _checked_weights(chosen: EvaluatedRun) -> bytes:
         fix = "put them there, or train the run"
         raise CrossresError(f"{path}: no such file, and {record_file} is about these weights; {fix}")
     content = path.read_bytes()
-    if _sha256(content) != expected:
+    if sha256(content) != expected:
         problem = f"not the weights that {record_file} is about, by their SHA-256"
         raise CrossresError(f"{path}: {problem}; delete it and compute it again")
     return content
@@ -292,7 +291,3 @@ def _stem(network: nn.Module, spec: Spec) -> str | None:
     if spec.model.stem_stride is None:
         return None
     return next(name for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
