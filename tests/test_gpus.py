@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -82,6 +83,24 @@ def test_a_device_that_torch_cannot_use_is_no_reason_to_use_the_cpu(
     with pytest.raises(CrossresError, match=r"no CUDA device can be used: .*(driver|CUDA).*; or use --device cpu"):
         use_device(device, threads=1)
     assert use_device("cpu", threads=1).type == "cpu"
+
+
+SAME_BLOCK = """
+import resource, torch
+from crossres.training.device import use_device
+use_device("cpu", threads=1)
+for _ in range(10):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
+def test_on_a_cpu_freed_memory_is_used_again() -> None:
+    done = subprocess.run([sys.executable, "-c", SAME_BLOCK], capture_output=True, text=True, check=True)
+    first, *others = map(int, done.stdout.split())
+    assert sum(others) < 3 * first, "the kernel gave the same memory page by page again and again"
 
 
 def test_other_makers_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING
 
 from crossres.base import CrossresError
@@ -30,11 +31,28 @@ def use_device(name: str, threads: int) -> torch.device:
         raise CrossresError(
             f"no CUDA device can be used: {reason}; README.md names what is needed; or use --device cpu"
         )
+    if not on_cuda:
+        _keep_freed_memory()
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if on_cuda else "cpu")
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of mallopt(3)."""
+
+
+def _keep_freed_memory() -> None:
+    """Make the C library keep what a training step frees for the next step.
+
+    By default glibc returns large blocks to the kernel, which clears every page before it gives it out again.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _why_not_cuda() -> str | None:
