@@ -10,7 +10,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -127,6 +128,12 @@ class Workflow:
         is_own = not suite_path(self.config).resolve().is_relative_to(files.SUITES.resolve())
         given = self.config.claims or (None if is_own else files.CLAIMS)
         return os.path.normpath(given) if given else None
+
+    @property
+    def own_template(self) -> list[str]:
+        """The suite's own template of the report, if one stands beside its file."""
+        path = Path(self.suite_file).with_suffix(".tex.j2")
+        return [path.as_posix()] if path.is_file() else []
 
     def module(self, kind: str, name: str) -> str:
         """Return the file of a figure or table."""
@@ -339,6 +346,24 @@ class Workflow:
         """Return the share of this machine's GPU that one job takes; a cluster allots its GPUs itself."""
         return 100 // self.config.runs_per_gpu if self.uses_gpu(on_cluster) and not on_cluster else 0
 
+    def before_the_first_job(
+        self, train: list[tuple[str, int]], adopt: list[tuple[str, int]], keys: Iterable[str], on_cluster: bool
+    ) -> list[str]:
+        """Check that the runs to train can be trained; return what is to be said of them, a line each.
+
+        Args:
+            train: The runs and seeds to train.
+            adopt: Those to adopt.
+            keys: The passes of teachers to store.
+            on_cluster: Whether jobs run on other machines.
+
+        Raises:
+            CrossresError: When there is no GPU for them, or a network fails.
+        """
+        self.check_gpu(len(train), on_cluster)
+        self.check_networks(train)
+        return [*self.describe_reuse([*adopt, *train]), *(self.describe_pass(key, on_cluster) for key in keys)]
+
     def check_gpu(self, to_train: int, on_cluster: bool) -> None:
         """Check that a suite for a GPU has one to train on.
 
@@ -384,6 +409,37 @@ class Workflow:
             f"the logits of {sharing.teacher} seed {sharing.teacher_seed} are computed once for {students}: "
             f"{sharing.epochs} epochs, {size:.2g} GB, {sharing.saved_epochs} epochs of its forward pass saved"
         )
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End with the error's one line: Snakemake would bury it under the places that it passed."""
+    try:
+        yield
+    except (CrossresError, OSError) as error:
+        sys.exit(f"crossres: {error}")
+
+
+def check_texts(configfiles: Iterable[Path], words: Iterable[str]) -> None:
+    """Check what Snakemake reads as YAML for a repeated key, all but the last of which it drops.
+
+    Args:
+        configfiles: The configuration's files.
+        words: What stands after `--config`.
+
+    Raises:
+        CrossresError: Naming the key and its place.
+    """
+    for path in configfiles:
+        files.read_yaml(path)
+    for key, _, value in (word.partition("=") for word in words):
+        if value.startswith(("{", "[")):
+            files.parse_yaml(value, f"config: {key}")
+
+
+def option(flag: str, path: str | Path | None) -> str:
+    """Return a flag with its file, or nothing where there is no such file."""
+    return f"--{flag} {shlex.quote(str(path))}" if path else ""
 
 
 def _check_temporary_folder() -> None:

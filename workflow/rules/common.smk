@@ -1,8 +1,6 @@
 # What the rules share. What they ask is answered by src/crossres/workflow.py; what needs Snakemake itself is here.
 import os
-import shlex
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, os.path.abspath(f"{ROOT}/src"))
@@ -10,28 +8,13 @@ os.environ.update(CROSSRES_ROOT=ROOT)
 
 from snakemake.settings.types import DeploymentMethod
 
-from crossres.base import CrossresError, canonical_json
-from crossres.files import parse_yaml, read_yaml
+from crossres.base import canonical_json
 from crossres.records.provenance import commit
 from crossres.suites.datasets import DATASETS
-from crossres.workflow import Workflow
-
-
-@contextmanager
-def one_line_errors():
-    """End with the error's one line: a WorkflowError would bury it under the places that it passed."""
-    try:
-        yield
-    except (CrossresError, OSError) as error:
-        sys.exit(f"crossres: {error}")
-
+from crossres.workflow import Workflow, check_texts, one_line_errors, option
 
 with one_line_errors():
-    for path in workflow.configfiles:
-        read_yaml(Path(path))  # refuses a repeated key, which Snakemake drops
-    for key, _, value in (word.partition("=") for word in workflow.config_settings.config_args or ()):
-        if value.startswith(("{", "[")):
-            parse_yaml(value, f"config: {key}")
+    check_texts(map(Path, workflow.configfiles), workflow.config_settings.config_args or ())
     deployment = workflow.deployment_settings
     methods = [
         method in deployment.deployment_method for method in (DeploymentMethod.APPTAINER, DeploymentMethod.CONDA)
@@ -60,10 +43,6 @@ def packaged(path):
     return os.path.normpath(f"{ROOT}/{path}")
 
 
-def spec_of(wildcards):
-    return FLOW.spec(wildcards.run, int(wildcards.seed))
-
-
 def train_inputs(wildcards):
     return FLOW.train_inputs(wildcards.run, int(wildcards.seed))
 
@@ -74,31 +53,17 @@ def shown_records():
     return [report(path, category="Records", labels={"run": run, "seed": str(seed)}) for (run, seed), path in jobs]
 
 
-def own_template():
-    """Return the suite's own template of the report, if one stands beside its file."""
-    suite = Path(FLOW.suite_file)
-    return suite.parent.glob(f"{suite.stem}.tex.j2")
-
-
-def option(flag, path):
-    """Return a flag with its file, or nothing where there is no such file."""
-    return f"--{flag} {shlex.quote(str(path))}" if path else ""
-
-
 def on_cluster():
     """Whether jobs run on other machines. Known once Snakemake has its executor."""
     return workflow.non_local_exec or workflow.remote_exec
 
 
-def before_the_first_job(jobs):
-    """Stop where the jobs miss a GPU or a network cannot run; say which logits are stored."""
+def before_the_first_job():
+    """Stop where the jobs miss a GPU or a network cannot run; say what is adopted, and which logits are stored."""
+    jobs = {rule: [] for rule in ("train", "adopt", "teacher_logits")}
+    for job in workflow.dag.needrun_jobs():
+        jobs.setdefault(job.rule.name, []).append(job.wildcards)
+    train, adopt = ([(w.run, int(w.seed)) for w in jobs[rule]] for rule in ("train", "adopt"))
     with one_line_errors():
-        to_train = [(job.wildcards.run, int(job.wildcards.seed)) for job in jobs if job.rule.name == "train"]
-        FLOW.check_gpu(len(to_train), on_cluster())
-        FLOW.check_networks(to_train)
-        started = [job for job in jobs if job.rule.name in ("adopt", "train")]
-        for line in FLOW.describe_reuse((job.wildcards.run, int(job.wildcards.seed)) for job in started):
+        for line in FLOW.before_the_first_job(train, adopt, [w.key for w in jobs["teacher_logits"]], on_cluster()):
             print(f"crossres: {line}", file=sys.stderr)
-    for job in jobs:
-        if job.rule.name == "teacher_logits":
-            print(f"crossres: {FLOW.describe_pass(job.wildcards.key, on_cluster())}", file=sys.stderr)

@@ -124,7 +124,7 @@ rule tex:
         records=FLOW.records,
         figures=FLOW.products("figures", ".pdf"),
         tables=FLOW.products("tables", ".tex"),
-        template=sorted(map(str, [*Path(packaged("paper/report")).glob("*.tex.j2"), *own_template()])),
+        template=sorted(map(str, [*Path(packaged("paper/report")).glob("*.tex.j2"), *FLOW.own_template])),
         claims=rules.audit.output,
         modules=FLOW.code("claims", "report"),
         bibliography=packaged("paper/references.bib"),

@@ -31,7 +31,7 @@ rule spec:
     conda:
         ENVIRONMENT
     params:
-        resolved=lambda wildcards: canonical_json(spec_of(wildcards).model_dump(mode="json")),
+        resolved=lambda wildcards: canonical_json(FLOW.spec(wildcards.run, int(wildcards.seed)).model_dump(mode="json")),
     shell:
         "python -m crossres spec --resolved {params.resolved:q} --output {output:q} > {log:q} 2>&1"
 
