@@ -36,7 +36,7 @@ STRICT := --some-must-run
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1 | /p' $(MAKEFILE_LIST) | column -t -s '|'
 
 demo: setup  ## the whole workflow on generated images: three minutes on two CPU cores
 	@$(call build,demo)
@@ -94,7 +94,7 @@ test-report: setup  ## check the HTML report of `published` in Chromium, without
 	@bash envs/browser.sh
 	@CROSSRES_SCREENSHOTS=results/screenshots python -m pytest $(STRICT) -m browser
 
-test-cifar100: setup  ## check what the real CIFAR-100 shows: CROSSRES_CIFAR100=FOLDER names where cifar-100-python/ is
+test-cifar100: setup  ## run the tests that need the real CIFAR-100: CROSSRES_CIFAR100=FOLDER names the folder that holds cifar-100-python/
 	@python -m pytest $(STRICT) -m cifar100
 
 # Not part of `make test`, since it installs and starts system daemons as root.

@@ -19,7 +19,7 @@ def rows(document: dict[str, Any]) -> list[tuple[str, str, str]]:
     found = []
     if part := document.get("pipeline"):
         each = ", ".join(f"{name} {value:.1f} µs" for name, value in part["us_per_image"].items())
-        found.append(("input pipeline, an image", each, f"{part['ratio']:.1f}×"))
+        found.append(("input pipeline, per image", each, f"{part['ratio']:.1f}×"))
     if part := document.get("step"):
         each = ", ".join(f"{name} {value:.1f}/s" for name, value in part["images_per_s"].items())
         found.append(("student's step, logits stored", each, f"{part['ratio']:.2f}×"))

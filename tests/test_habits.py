@@ -14,7 +14,7 @@ import yaml
 WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))
 FORMS = [path for path in Path(".github/ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"]
 PAGES = [*sorted(Path(".").glob("*.md")), *sorted(Path("docs").glob("*.md")), Path("benchmarks/README.md")]
-TARGETS = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", Path("Makefile").read_text(), re.MULTILINE))
 
 
 def text_of(path: Path) -> str:
@@ -67,7 +67,7 @@ def test_the_development_container_can_be_set_up() -> None:
 @pytest.mark.parametrize("path", [*PAGES, *WORKFLOWS], ids=str)
 def test_every_command_and_link_of_a_page_exists(path: Path) -> None:
     text = text_of(path)
-    called = re.findall(r"(?:`|^|: |&& )make ([a-z-]+)", text, re.MULTILINE)
+    called = re.findall(r"(?:`|^|: |&& )make ([a-z0-9-]+)", text, re.MULTILINE)
     assert set(called) <= TARGETS
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text)
     assert [link for link in links if not (path.parent / link).exists()] == []

@@ -53,6 +53,9 @@ def powers(suite: Suite) -> list[Power]:
 
 def power_text(suite: Suite) -> str:
     """Return the powers as text for a terminal."""
-    heads = ("contrast", "family", "seeds", "SD", "effect", "power", "with Holm", "found with 80 %")
+    heads = ("contrast", "family", "seeds", "SD", "effect", "power", "with Holm", "80 % with Holm")
     table = tabulate(powers(suite), heads, floatfmt=("", "", "", "g", "g", ".2f", ".2f", ".2f"))
-    return f"{table}\ntwo-sided paired t tests over seeds at {LEVEL:g}; SD is assumed (seed_sd in the suite's file)"
+    return (
+        f"{table}\ntwo-sided paired t tests over seeds at {LEVEL:g}; SD is assumed (seed_sd in the suite's file)\n"
+        "with Holm: the power at the strictest step of its correction, and the effect that has 80 % power there"
+    )

@@ -76,7 +76,7 @@ class FolderDataset(Dataset):
     path: Path | None = None
     """The folder, from the working directory or with `~`."""
     title: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,100}$")
-    """What the report and its folder under `data/` are called; the name of the folder when absent."""
+    """Name in the report, and of its folder under `data/`; the name of the folder when absent."""
     resolution_px: Count
     """Side to which the images are resized, after they are cut to a square around their middle."""
     test_share: Probability | None = None

@@ -119,7 +119,7 @@ class Suite(Strict):
     dataset: AnyDataset
     """The images of all its runs."""
     evaluation: EvaluationKind = "exact"
-    """`thesis`: TF32 is allowed on CUDA, and the test loss is recorded as a mean of batch means too."""
+    """`thesis`: TF32 is allowed on CUDA, and the test loss is also recorded as a mean of batch means."""
     seeds: Seeds = (42,)
     """Seeds of the runs that have no `seeds` of their own."""
     runs: dict[Name, Run] = Field(min_length=1)
