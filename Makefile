@@ -44,9 +44,9 @@ demo: setup  ## the whole workflow on generated images: three minutes on two CPU
 published: light  ## the thesis's own figures: every table, figure and the PDF, without training
 	@$(call build,published)
 
-lite: setup  ## seed 1 of suite `lite` again, compared with the shipped records: five hours of one core; SEEDS=5 for five seeds
+lite: setup  ## seed 1 of suite `lite` again, compared with the shipped records: four hours of one core; SEEDS=5 for five seeds
 	@given=$$(cd paper/records && ls lite/*/seed[1-$(SEEDS)].json) && \
-	echo "$$(wc -l <<< "$$given") runs, about $$((5 * $(SEEDS))) hours of one core; stopped, it goes on where it was" && \
+	echo "$$(wc -l <<< "$$given") runs, about $$((4 * $(SEEDS))) hours of one core; stopped, it goes on where it was" && \
 	snakemake --cores $(CORES) --config suite=lite device=cpu $(CONFIG) -- $$(sed 's|.*|results/&|; s|\.json$$|/record.json|' <<< "$$given") && \
 	python -m crossres compare paper/records/lite results/lite --html results/lite/rerun.html
 
