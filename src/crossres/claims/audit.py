@@ -22,7 +22,7 @@ from crossres.claims.finding import (
     Quantity,
     exact_text,
     number_text,
-    one_seed_text,
+    too_few_text,
 )
 from crossres.claims.measures import AnyMeasure, Contrast, SettingsCount
 from crossres.claims.runs import Runs
@@ -163,19 +163,18 @@ def _compared(claim: Claim, figure: Quantity, controls: list[ControlResult], oth
         return "not identified", f"the runs also differ in {', '.join(others)}, and no control was run"
     if said == "supported" and all(control.answer == "supported" for control in run):
         return said, f"{number}, which is {bound}" + ("; its controls agree" if run else "")
-    text = one_seed_text(found) if found.chance != "seed" else f"{number}; supported if {bound}"
+    few = found.chance != "seed" or found.planned
+    text = too_few_text(found) if few else f"{number}; supported if {bound}"
     return "undecided", "; ".join([text, *map(_control_text, run)])
 
 
 def _retrained(claim: Claim, figures: list[Quantity]) -> tuple[Verdict, str]:
     """Judge printed figures by the intervals of a new training: each within its tolerance, or outside."""
     estimates = [(figure, figure.estimate) for figure in figures if figure.estimate]
-    if any(found.chance != "seed" for _, found in estimates):
+    if few := next((found for _, found in estimates if found.chance != "seed" or found.planned), None):
         agree = sum(figure.agrees or False for figure in figures)
-        return (
-            "undecided",
-            f"{agree} of {len(figures)} within {claim.tolerance:g} of the printed figure: one seed decides nothing",
-        )
+        why = f"{few.seeds} of the {few.planned} planned seeds" if few.planned else "one seed decides nothing"
+        return "undecided", f"{agree} of {len(figures)} within {claim.tolerance:g} of the printed figure: {why}"
     within = [_within(figure, claim.tolerance, found.low, found.high) for figure, found in estimates]
     if False in within:
         return "contradicted", _shown(figures[within.index(False)], "a new training gives")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from crossres.claims import statistics
 from crossres.claims.claim import Claims, Verdict
 from crossres.claims.estimate import Answer, answer, estimate, over_seeds
-from crossres.claims.finding import LEVEL, ContrastFinding, Estimate, number_text, one_seed_text
+from crossres.claims.finding import LEVEL, ContrastFinding, Estimate, number_text, too_few_text
 from crossres.claims.measures import Contrast
 from crossres.claims.runs import Runs
 from crossres.suites.contrasts import Bound, PlannedContrast
@@ -118,10 +118,8 @@ def _contrast_finding(
         found = None if (missing := measure.missing(runs)) else estimate(measure, runs)
         if found is None:
             verdict, reason = "not tested", missing or "the records do not hold this figure"
-        elif planned == 1:
-            reason = one_seed_text(found)
         else:
-            reason = f"{number_text(found)}, of {found.seeds} of the {planned} planned seeds"
+            reason = too_few_text(found)
     same = claim and isinstance(claim.measure, Contrast) and (claim.measure.column, claim.measure.runs)
     return ContrastFinding(
         id=name,

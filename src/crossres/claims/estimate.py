@@ -19,7 +19,8 @@ Answer = Literal["supported", "undecided", "contradicted"]
 def estimate(measure: AnyMeasure, runs: Runs, exact: bool = False) -> Estimate | None:
     """Return a measure's mean over seeds with its interval; None where the records do not hold it.
 
-    With several seeds, the interval is over seeds. With one, it is over test images and decides nothing.
+    With several seeds, the interval is over seeds. With one, it is over test images. That decides nothing, and neither
+    do several while a planned one is missing.
 
     Args:
         exact: Whether the number describes these very runs, so that it has no uncertainty.
@@ -30,11 +31,13 @@ def estimate(measure: AnyMeasure, runs: Runs, exact: bool = False) -> Estimate |
         return None
     if exact or measure.is_exact or not measure.is_trained:
         return Estimate(value=float(np.mean(values)), seeds=len(seeds), chance="none")
+    planned = runs.planned_seeds(measure.needs)
+    missing = {"planned": planned} if planned > len(seeds) else {}
     if measure.units(runs, seeds) > 1:
-        return over_seeds(values, measure.is_ratio, measure.limits)
+        return over_seeds(values, measure.is_ratio, measure.limits).model_copy(update=missing)
     interval = _over_images(measure, runs, seeds[0])
-    found = Estimate(value=values[0], seeds=1)
-    return found.model_copy(update={"chance": "image", **interval._asdict()}) if interval else found
+    of_images = {"chance": "image", **interval._asdict()} if interval else {}
+    return Estimate(value=values[0], seeds=1).model_copy(update={**of_images, **missing})
 
 
 def over_seeds(
@@ -54,10 +57,10 @@ def over_seeds(
 
 
 def answer(found: Estimate, bound: Bound) -> Answer:
-    """Return whether a number lies on a side: only an interval over seeds decides, or a number that needs none."""
+    """Return whether a number lies on a side: only an interval over all planned seeds decides, or an exact number."""
     if found.chance == "none":
         return "supported" if bound.holds(found.value, found.value) else "contradicted"
-    if found.chance != "seed" or found.low is None or found.high is None:
+    if found.chance != "seed" or found.planned or found.low is None or found.high is None:
         return "undecided"
     if bound.holds(found.low, found.high):
         return "supported"

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
+from pydantic import Field
 from tabulate import tabulate
 
 from crossres.base import CrossresError, Strict, nearest
@@ -40,6 +41,8 @@ class Estimate(Strict):
     chance: Literal["none", "image", "seed"] | None = None
     """What the interval is over: seeds, or the test images of one seed. `none` is a number that needs none, such as a
     setting; null one of which a single seed is known."""
+    planned: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Seeds that the suite plans, where some are missing."""
     p: float | None = None
     """p of the t test over seeds, of a planned contrast."""
     p_holm: float | None = None
@@ -219,8 +222,10 @@ def number_text(estimate: Estimate) -> str:
     return f"{value_text(estimate)} {interval_text(estimate)}".strip().replace("-", "−")
 
 
-def one_seed_text(estimate: Estimate) -> str:
-    """Say why a number of one seed decides nothing."""
+def too_few_text(estimate: Estimate) -> str:
+    """Say why a number of too few seeds decides nothing."""
+    if estimate.planned:
+        return f"{number_text(estimate)}, of {estimate.seeds} of the {estimate.planned} planned seeds"
     over = ", an interval over test images" if estimate.chance == "image" else ""
     return f"{number_text(estimate)}{over}: one seed decides nothing"
 

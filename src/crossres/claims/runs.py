@@ -20,6 +20,7 @@ class Runs:
 
     def __init__(self, suite: Suite, records: Iterable[Record], summary: pd.DataFrame) -> None:
         by_run = records_by_run(suite, records)
+        self.suite = suite
         self.specs = {run: found[0].spec for run, found in by_run.items()}
         """Spec of each run, of its first seed."""
         self.records = {(run, record.spec.seed): record for run, found in by_run.items() for record in found}
@@ -32,6 +33,10 @@ class Runs:
         """Return the seeds that all of some runs have."""
         of_each = [{seed for name, seed in self.records if name == run} for run in runs]
         return sorted(set.intersection(*of_each)) if of_each else []
+
+    def planned_seeds(self, runs: Iterable[str]) -> int:
+        """Return how many seeds the suite plans for all of some runs."""
+        return len(self.suite.common_seeds(runs))
 
     def cell(self, run: str, seed: int, column: str) -> float | None:
         """Return a number of the summary, or None where the run has none.
