@@ -14,11 +14,14 @@ from crossres.files import BENCHMARKS
 from crossres.training.device import use_device
 
 PARTS = ("pipeline", "step", "lite", "students_32", "students_64", "workers", "points", "seeds", "startup", "memory")
+CUDA_PARTS = ("throughput", "pipeline", "step", "lite", "students_32", "students_64", "points", "hours", "sharing")
+"""What is measured on a GPU where nothing is asked for; parts that no GPU takes part in are left out."""
+NAMES = tuple(dict.fromkeys((*PARTS, *CUDA_PARTS)))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure ratios side by side.")
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS, "report"], metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("parts", nargs="*", choices=[[], *NAMES, "report"], metavar="PART", help=", ".join(NAMES))
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
     parser.add_argument("--precision", default=None, choices=("fp32", "fp16", "bf16"), help="fp16 on CUDA by default")
     parser.add_argument("--student", default="torchvision/efficientnet_v2_s", metavar="NAME")
@@ -46,7 +49,7 @@ def measure(args: argparse.Namespace) -> Path:
     slug = re.sub(r"[^a-z0-9]+", "-", said["device"].lower()).strip("-")
     output = args.output or BENCHMARKS / f"{slug}.json"
     document: dict[str, Any] = json.loads(output.read_text()) if output.is_file() else {}
-    for part in args.parts or PARTS:
+    for part in args.parts or (CUDA_PARTS if on_cuda else PARTS):
         with tempfile.TemporaryDirectory() as folder:
             found = _measured(part, setting, Path(folder), document)
         setup = {key: value for key, value in setting._asdict().items() if key != "device"}
@@ -57,17 +60,19 @@ def measure(args: argparse.Namespace) -> Path:
 
 
 def _measured(part: str, setting: Any, folder: Path, document: dict[str, Any]) -> Any:
-    from benchmarks import ratios
+    from benchmarks import gpu, ratios
 
     if part == "seeds":
         return ratios.seeds(document["points"])
+    if part == "hours":
+        return gpu.hours(document["points"], document["device"])
     if part.startswith("students"):
         return ratios.students(setting, int(part.removeprefix("students_")))
     if part == "startup":
         return ratios.startup(folder, setting.rounds)
     if part == "memory":
         return ratios.memory(folder)
-    return getattr(ratios, part)(setting)
+    return getattr(gpu if part in ("throughput", "sharing") else ratios, part)(setting)
 
 
 def main() -> None:

@@ -1,129 +1,123 @@
-"""Everything that a CUDA device is wanted for, in one go: `python -m benchmarks.gpu --output DIR`.
-
-1. images/s of the student and both teacher resolutions, eager and as one graph, against a framework's loop;
-2. the share of the input pipeline; 3. the projected hours of the suite `paper`, logits live and stored;
-4. the tests marked `gpu`; 5. with the minutes that are left, the real pair of networks on real CIFAR-100 from scratch.
-
-Without a device it runs on the CPU with small networks, so that the script itself is tested: `--device cpu --small`.
-"""
+"""What only a GPU can answer: images/s in each mode, the hours of `paper`, and what several runs on one GPU gain."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from benchmarks import ratios
-from benchmarks.measure import header, interleaved
+from benchmarks.measure import interleaved
 from crossres import files
-from crossres.suites.spec import Budget
 from crossres.suites.suite import load_suite
 from crossres.tools import plan
 from crossres.training.device import use_device
 
-SMALL = {"student": "crossres/tiny_student", "teacher": "crossres/tiny_teacher", "batch_size": 32}
-FULL = {"student": "torchvision/efficientnet_v2_s", "teacher": "torchvision/efficientnet_v2_l", "batch_size": 128}
-EVIDENCE = ("teacher_32", "kd_32", "dkd_beta8", "dkd_beta2")
+SHARED = ("timm/tf_efficientnet_lite0", 128)
+"""Network and batch size of the runs that share a GPU: those of suite `lite`."""
 
 
 def throughput(setting: ratios.Setting) -> dict[str, Any]:
-    """Return images/s of training steps, eager and captured, and the share of the stream in them."""
+    """Return images/s of training steps (eager; as one graph, by precision), of forward passes and of the stream."""
     found = {}
     for name, size_px in ((setting.student, 32), (setting.teacher, 32), (setting.teacher, 64)):
-        chosen = setting._replace(student=name)
-        batch = ratios._batch(chosen, size_px)
+        chosen, batch = setting._replace(student=name), ratios._batch(setting, size_px)
         logits = torch.randn(setting.batch_size, ratios.CLASSES, device=setting.device)
-        handed = (batch, logits)
-        eager, captured = chosen.step(None), chosen.step(None, capture=True)
-        stream = ratios.endless(chosen.stream())
-        medians = interleaved(
-            {
-                "eager": lambda eager=eager, handed=handed: eager(*handed),
-                "one graph": lambda captured=captured, handed=handed: captured(*handed),
-                "stream": lambda stream=stream: next(stream),
-            },
-            setting.device,
-            setting.rounds,
-            f"{name} at {size_px} px",
-        )
-        speeds = {key: setting.batch_size / value for key, value in medians.items()}
-        share = medians["stream"] / (medians["stream"] + medians["one graph"])
-        captured_it = captured.not_captured is None and setting.device.type == "cuda"
-        found[f"{name}@{size_px}"] = {"images_per_s": speeds, "stream_share": share, "captured": captured_it}
+        eager, stream = chosen.step(None), ratios.endless(chosen.stream())
+        candidates = {
+            f"{setting.precision}, eager": lambda eager=eager, batch=batch, logits=logits: eager(batch, logits),
+            "forward pass alone": ratios._forward(chosen, name, size_px),
+            "stream": lambda stream=stream: next(stream),
+        }
+        for precision in ("fp32", "fp16", "bf16") if setting.device.type == "cuda" else ("fp32",):
+            candidates[f"{precision}, one graph"] = ratios._training(chosen._replace(precision=precision), size_px)
+        medians = interleaved(candidates, setting.device, setting.rounds, f"{name} at {size_px} px")
+        found[f"{name}@{size_px}"] = {key: setting.batch_size / value for key, value in medians.items()}
     return found
 
 
-def projected_hours(points: list[dict[str, Any]], device: str) -> dict[str, float]:
-    """Return the hours of the suite `paper` by the points just measured."""
+def hours(points: list[dict[str, Any]], device: str) -> dict[str, float]:
+    """Return the hours of the suite `paper` by the points just measured, by the mode of the teacher's logits."""
     measured = [(plan.Work(point["flops"], point["launches"]), point["seconds"]) for point in points]
     machine, suite = plan.fit_machine(device, "this run", measured), load_suite(files.suite_file("paper"))
     specs = [suite.resolve(run, seed) for run, seed in suite.jobs()]
     return {mode: plan.make_plan(specs, mode, machine, cuda=True).hours for mode in ("live", "auto")}  # type: ignore[arg-type]
 
 
-def evidence(data: Path, output: Path, device: str, minutes: float, epochs: int, small: bool) -> list[str]:
-    """Train teacher and students from scratch while there is time; return the runs whose records were written."""
-    suite = load_suite(files.suite_file("demo" if small else "paper"))
-    budget = Budget(epochs=epochs, pretrained=False, **({"train_images": 256, "test_images": 100} if small else {}))
-    started, done = time.monotonic(), []
-    for run in EVIDENCE:
-        if time.monotonic() - started > 60 * minutes:
-            break
-        spec = suite.resolve(run, suite.seeds[0], budget)
-        folder = output / "runs" / run / f"seed{spec.seed}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "spec.json").write_text(json.dumps(spec.model_dump(mode="json")))
-        words = ["--spec", str(folder / "spec.json"), "--data", str(data), "--device", device]
-        weights = output / "runs" / str(spec.teacher) / f"seed{spec.teacher_seed}" / "weights.safetensors"
-        teacher = ["--teacher", str(weights)] if spec.teacher else []
-        record = output / "records" / run / f"seed{spec.seed}.json"
-        base = [sys.executable, "-m", "crossres"]
-        if subprocess.run([*base, "train", *words, *teacher], check=False).returncode:
-            continue
-        if subprocess.run([*base, "evaluate", *words, "--output", str(record)], check=False).returncode == 0:
-            done.append(run)
-    return done
+def sharing(setting: ratios.Setting) -> dict[str, float]:
+    """Return the images/s of 1, 4 and 16 runs of suite `lite` on one GPU, all together: taking turns, and under MPS."""
+    counts = [count for count in (1, 4, 16) if count <= (os.cpu_count() or 1)]
+    found = {f"{count} runs": _together(count, setting.device.type) for count in counts}
+    if shutil.which("nvidia-cuda-mps-control"):
+        with _mps():
+            found |= {f"{count} runs, MPS": _together(count, setting.device.type) for count in counts[1:]}
+    return found
+
+
+@contextmanager
+def _mps() -> Iterator[None]:
+    """Run NVIDIA's MPS, found by the processes that are started meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(CUDA_MPS_PIPE_DIRECTORY=folder, CUDA_MPS_LOG_DIRECTORY=folder)
+        subprocess.run(["nvidia-cuda-mps-control", "-d"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["nvidia-cuda-mps-control"], input="quit\n", text=True, check=False)
+            del os.environ["CUDA_MPS_PIPE_DIRECTORY"], os.environ["CUDA_MPS_LOG_DIRECTORY"]
+
+
+def _together(count: int, device: str) -> float:
+    """Start that many processes, let them begin at once, and return the sum of their images/s."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", device]
+    runs = [subprocess.Popen(command, stdin=-1, stdout=-1, text=True) for _ in range(count)]
+    for run in runs:
+        assert run.stdout is not None
+        if run.stdout.readline() != "ready\n":
+            raise SystemExit("benchmarks: one of the runs that share the GPU ended; its error stands above")
+    for run in runs:
+        assert run.stdin is not None
+        run.stdin.write("go\n")
+        run.stdin.flush()
+    return sum(float(run.communicate()[0]) for run in runs)
 
 
 def main() -> None:
-    """Run everything, saving after each part."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=(__doc__ or "").splitlines()[0])
+    """Be one of several processes: train when told to, for some seconds, and print images/s."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="One of the runs that share a GPU.")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--small", action="store_true", help="small networks: to try the script")
-    parser.add_argument("--rounds", type=int, default=20, metavar="N")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="prepared data sets; trains nothing when not given")
-    parser.add_argument("--minutes", type=float, default=5.0, metavar="N", help="no run of the evidence starts later")
-    parser.add_argument("--epochs", type=int, default=30, metavar="N", help="epochs of the evidence")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--seconds", type=float, default=4.0, metavar="N")
     args = parser.parse_args()
+    student, batch_size = SHARED
     device = use_device(args.device, threads=1)
-    sizes = SMALL if args.small else FULL
-    precision = "fp16" if device.type == "cuda" else "fp32"
-    setting = ratios.Setting(device, precision, **sizes, rounds=args.rounds, workers=0 if args.small else 8)  # type: ignore[arg-type]
-    document = header(device)
-    steps = {
-        "throughput": lambda: throughput(setting),
-        "pipeline": lambda: ratios.pipeline(setting),
-        "step": lambda: ratios.step(setting),
-        "students_32": lambda: ratios.students(setting, 32),
-        "points": lambda: ratios.points(setting),
-        "projected_hours": lambda: projected_hours(document["points"], document["device"]),
-        "tests": lambda: subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "-q"], check=False).returncode,
-        "evidence": lambda: evidence(args.data, args.output, args.device, args.minutes, args.epochs, args.small),
-    }
-    args.output.mkdir(parents=True, exist_ok=True)
-    for name, part in steps.items():
-        if name == "evidence" and args.data is None:
-            continue
-        document[name] = part()  # type: ignore[operator]
-        (args.output / "gpu.json").write_text(json.dumps(document, indent=2) + "\n")
-        print(f"{name}: {document[name]}", flush=True)
+    setting = ratios.Setting(device, "fp32", student, student, batch_size, rounds=1, workers=0)
+    step, stream = setting.step(None, capture=True), ratios.endless(setting.stream())
+    logits = torch.randn(batch_size, ratios.CLASSES, device=device)
+
+    def train(seconds: float, steps: int) -> int:
+        started, taken = time.perf_counter(), 0
+        while taken < steps or time.perf_counter() - started < seconds:
+            step(next(stream), logits)
+            taken += 1
+            if taken % 10 == 0 and device.type == "cuda":
+                torch.cuda.synchronize(device)
+        return taken
+
+    train(0, 10)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    started = time.perf_counter()
+    taken = train(args.seconds, 1)
+    print(taken * batch_size / (time.perf_counter() - started))
 
 
 if __name__ == "__main__":

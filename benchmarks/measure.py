@@ -16,6 +16,7 @@ import torch
 
 from crossres.records import provenance
 
+UNTIMED = 5
 Candidates = Mapping[str, Callable[[], object]]
 
 
@@ -39,7 +40,7 @@ def interleaved(
     Args:
         candidates: What to call, by name.
         device: Where they compute.
-        rounds: How often each is timed; each is called once before, untimed.
+        rounds: How often each is timed; each is called before, untimed: once, or until a step is captured as a graph.
         progress: What to print while it goes on.
         clock: Whether to take wall-clock time on a CPU too.
 
@@ -47,7 +48,8 @@ def interleaved(
         Median seconds of a call, by name.
     """
     for function in candidates.values():
-        function()
+        for _ in range(UNTIMED if device.type == "cuda" else 1):
+            function()
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(rounds):
         for name, function in candidates.items():

@@ -17,6 +17,22 @@ BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 def rows(document: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return what was measured as (what, figures, ratio)."""
     found = []
+    for name, part in document.get("throughput", {}).items():
+        network, _, size_px = name.rpartition("@")
+        each = ", ".join(f"{key} {value:,.0f}/s" for key, value in part.items())
+        eager = next(key for key in part if "eager" in key)
+        gain = f"{part[eager.replace('eager', 'one graph')] / part[eager]:.2f}×"
+        found.append((f"`{network}` at {size_px} px, training", each, gain))
+    if part := document.get("sharing"):
+        each, (alone, *_) = ", ".join(f"{key} {value:,.0f}/s" for key, value in part.items()), part.values()
+        found.append(
+            ("runs of EfficientNet-Lite0 at 32 px on one GPU, all together", each, f"{max(part.values()) / alone:.2f}×")
+        )
+    if part := document.get("hours"):
+        each = ", ".join(f"{mode} {value:.1f} h" for mode, value in part.items())
+        found.append(
+            ("suite `paper`, by the plan, by the teacher's logits", each, f"{part['live'] / part['auto']:.2f}×")
+        )
     if part := document.get("pipeline"):
         each = ", ".join(f"{name} {value:.1f} µs" for name, value in part["us_per_image"].items())
         found.append(("input pipeline, per image", each, f"{part['ratio']:.1f}×"))

@@ -153,8 +153,6 @@ def steps(setting: Setting, size_px: int) -> dict[str, Any]:
     candidates["crossres"] = lambda: eager(batch, logits)
     if setting.device.type == "cuda":
         captured = setting.step(None, capture=True)
-        for _ in range(5):
-            captured(batch, logits)
         candidates["crossres, one graph"] = lambda: captured(batch, logits)
     medians = interleaved(candidates, setting.device, setting.rounds, f"{setting.student} at {size_px} px")
     return {
